@@ -1,0 +1,341 @@
+"""SSA values, operations, graphs and modules.
+
+An operation is one class declared with `@op("name")`. Its fields annotated `Value` or
+`tuple[Value, ...]` are operands, all others attributes; printer, parser, verifier and documentation
+derive from that declaration. Graphs change through `lutra.ir.rewriter.Rewriter` alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from typing_extensions import dataclass_transform
+
+from lutra.ir.errors import VerifyError
+from lutra.ir.types import Array, Int, Type
+
+OPS: dict[str, type[Op]] = {}
+"""Every declared operation by name, plugins included."""
+
+T = TypeVar("T", bound="Op")
+
+
+class Value:
+    """The result of an operation. `users` are the operations that read it, each named once."""
+
+    __slots__ = ("_users", "index", "owner", "type")
+
+    def __init__(self, owner: Op, index: int, type: Type) -> None:
+        self.owner = owner
+        self.index = index
+        self.type = type
+        self._users: dict[Op, None] = {}
+
+    @property
+    def users(self) -> list[Op]:
+        return list(self._users)
+
+    @property
+    def used_once(self) -> bool:
+        return len(self._users) == 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def int_type(self) -> Int:
+        """The type, of which the caller knows that it is an integer type."""
+        if not isinstance(self.type, Int):
+            raise VerifyError("V001", f"an integer is expected here, got {self.type}")
+        return self.type
+
+    def __repr__(self) -> str:
+        return f"<{self.owner.opname} result {self.index}: {self.type}>"
+
+
+class Op:
+    """Base of all operations.
+
+    A subclass says what its results are (`infer`), what else must hold (`check`) and what it
+    computes (`eval`). Arrays given to `eval` have one axis more than the operand's type: the first
+    one counts samples. `loc` names the ONNX nodes that the operation comes from.
+    """
+
+    opname: ClassVar[str]
+    field_types: ClassVar[dict[str, Any]]
+    operand_fields: ClassVar[tuple[str, ...]]
+    attribute_fields: ClassVar[tuple[str, ...]]
+    pure: ClassVar[bool] = True
+    """False for the operations that stay even when nothing reads them."""
+
+    loc: tuple[str, ...]
+    results: tuple[Value, ...]
+    graph: Graph | None
+    _prev: Op | None
+    _next: Op | None
+
+    def __post_init__(self) -> None:
+        self.loc = ()
+        self.graph = self._prev = self._next = None
+        self.normalise()
+        problems = list(self.check())
+        if problems:
+            raise VerifyError("V001", f"{self.opname}: " + "; ".join(problems))
+        self.results = tuple(Value(self, i, t) for i, t in enumerate(self.result_types()))
+
+    # --- what a subclass declares ---------------------------------------------------------------
+    def normalise(self) -> None:
+        """Bring attributes to their one form (frozen int64 arrays, tuples)."""
+
+    def infer(self) -> Type | tuple[Type, ...]:
+        """Types of the results, with exact ranges."""
+        raise NotImplementedError(self.opname)
+
+    def check(self) -> Iterator[str]:
+        """Yield what is wrong with operands and attributes."""
+        return iter(())
+
+    def eval(self, *args: Any, **kwargs: Any) -> Any:
+        """The operation's meaning: one array (samples, *shape) for each operand and result."""
+        raise NotImplementedError(self.opname)
+
+    # --- what follows from the declaration ------------------------------------------------------
+    def result_types(self) -> tuple[Type, ...]:
+        types = self.infer()
+        return types if isinstance(types, tuple) else (types,)
+
+    @property
+    def result(self) -> Value:
+        """The only result."""
+        (value,) = self.results
+        return value
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        found: list[Value] = []
+        for name in self.operand_fields:
+            field = getattr(self, name)
+            if isinstance(field, Value):
+                found.append(field)
+            else:
+                found += [value for value in field if value is not None]
+        return tuple(found)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.attribute_fields}
+
+    def copy(self: T, mapping: Mapping[Value, Value], **attributes: Any) -> T:
+        """A detached copy that reads `mapping[v]` instead of v, with some attributes changed."""
+        fields = self.attributes
+        for name in self.operand_fields:
+            field = getattr(self, name)
+            if isinstance(field, Value):
+                fields[name] = mapping.get(field, field)
+            else:
+                fields[name] = tuple(v if v is None else mapping.get(v, v) for v in field)
+        new = type(self)(**{**fields, **attributes})
+        new.loc = self.loc
+        return new
+
+    def __repr__(self) -> str:
+        from lutra.ir.text import text_of_op
+
+        return text_of_op(self)
+
+
+@dataclass_transform(eq_default=False)
+def op(name: str) -> Callable[[type[T]], type[T]]:
+    """Declare an operation class under its textual name."""
+
+    def declare(cls: type[T]) -> type[T]:
+        cls = dataclasses.dataclass(eq=False, repr=False)(cls)
+        cls.field_types = _field_types(cls)
+        cls.operand_fields = tuple(n for n, t in cls.field_types.items() if _is_operand(t))
+        cls.attribute_fields = tuple(n for n in cls.field_types if n not in cls.operand_fields)
+        if name in OPS and OPS[name].__module__ != cls.__module__:
+            raise ValueError(
+                f"op {name!r}: {OPS[name].__module__} and {cls.__module__} both declare it"
+            )
+        cls.opname = name
+        OPS[name] = cls
+        return cls
+
+    return declare
+
+
+def _field_types(cls: type) -> dict[str, Any]:
+    """The dataclass fields of a class and their annotations, evaluated where they were written."""
+    scopes = {
+        name: vars(sys.modules[base.__module__])
+        for base in reversed(cls.__mro__)
+        for name in base.__dict__.get("__annotations__", ())
+    }
+    return {
+        field.name: eval(field.type, scopes[field.name])
+        if isinstance(field.type, str)
+        else field.type
+        for field in dataclasses.fields(cls)
+    }
+
+
+def _is_operand(hint: Any) -> bool:
+    return hint is Value or any(_is_operand(arg) for arg in typing.get_args(hint))
+
+
+@op("input")
+class Input(Op):
+    """A graph's parameter."""
+
+    pure = False
+    name: str
+    type: Type
+
+    def infer(self) -> Type:
+        return self.type
+
+    def check(self) -> Iterator[str]:
+        if isinstance(self.type, Int) and self.type.lo.size > 1:
+            yield "an input has one range for all its elements; narrow it by `assume`"
+
+
+@op("return")
+class Return(Op):
+    """The graph's results. They are uses like any other."""
+
+    pure = False
+    values: tuple[Value, ...]
+    names: tuple[str, ...] = ()
+
+    def infer(self) -> tuple[Type, ...]:
+        return ()
+
+    def check(self) -> Iterator[str]:
+        if self.names and len(self.names) != len(self.values):
+            yield f"{len(self.names)} names for {len(self.values)} values"
+
+
+class Graph:
+    """A list of operations in topological order, ended by one `return`."""
+
+    def __init__(self, name: str = "main") -> None:
+        self.name = name
+        self._first: Op | None = None
+        self._last: Op | None = None
+
+    @property
+    def ops(self) -> Iterator[Op]:
+        """The operations in order. The one just given may be erased while iterating."""
+        node = self._first
+        while node is not None:
+            following = node._next
+            yield node
+            node = node._next if node.graph is self else following
+            while node is not None and node.graph is not self:
+                node = node._next
+
+    @property
+    def inputs(self) -> list[Input]:
+        return [node for node in self.ops if isinstance(node, Input)]
+
+    @property
+    def terminator(self) -> Return:
+        if not isinstance(self._last, Return):
+            raise VerifyError("V001", f"graph {self.name!r} does not end with `return`")
+        return self._last
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        return self.terminator.values
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        end = self.terminator
+        return end.names or tuple(f"output_{i}" for i in range(len(end.values)))
+
+    def of(self, kind: type[T]) -> Iterator[T]:
+        """The operations of one class, in order."""
+        return (node for node in self.ops if isinstance(node, kind))
+
+    def clone(self) -> Graph:
+        new = Graph(self.name)
+        mapping: dict[Value, Value] = {}
+        for node in self.ops:
+            twin = node.copy(mapping)
+            new._link(twin, None)
+            mapping.update(zip(node.results, twin.results, strict=True))
+        return new
+
+    def _link(self, node: Op, before: Op | None) -> None:
+        """Put a detached operation in front of `before`, or at the end."""
+        node.graph = self
+        node._next = before
+        node._prev = self._last if before is None else before._prev
+        if node._prev is None:
+            self._first = node
+        else:
+            node._prev._next = node
+        if before is None:
+            self._last = node
+        else:
+            before._prev = node
+        for value in node.operands:
+            value._users[node] = None
+
+    def _unlink(self, node: Op) -> None:
+        for value in node.operands:
+            value._users.pop(node, None)
+        if node._prev is None:
+            self._first = node._next
+        else:
+            node._prev._next = node._next
+        if node._next is None:
+            self._last = node._prev
+        else:
+            node._next._prev = node._prev
+        node.graph = None
+
+    def __str__(self) -> str:
+        from lutra.ir.text import text_of_graph
+
+        return text_of_graph(self)
+
+
+class Module:
+    """The graphs of one program: `main`, or after partitioning `encode`, `circuit`, `decode`."""
+
+    def __init__(self, graphs: Iterable[Graph]) -> None:
+        self.graphs = {graph.name: graph for graph in graphs}
+
+    @property
+    def partitioned(self) -> bool:
+        return "circuit" in self.graphs
+
+    @property
+    def main(self) -> Graph:
+        return self.graphs["main"]
+
+    @property
+    def encode(self) -> Graph:
+        return self.graphs["encode"]
+
+    @property
+    def circuit(self) -> Graph:
+        return self.graphs["circuit"]
+
+    @property
+    def decode(self) -> Graph:
+        return self.graphs["decode"]
+
+    def clone(self) -> Module:
+        return Module(graph.clone() for graph in self.graphs.values())
+
+    def __str__(self) -> str:
+        from lutra.ir.text import text_of_module
+
+        return text_of_module(self)

@@ -1,0 +1,118 @@
+"""Errors that tell what is wrong, where in the model, by how much, and the way out.
+
+Every code is declared once, in `CODES`; documentation and tests derive from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+CODES = {
+    "A001": "the artifact is not a readable zip archive",
+    "A002": "the artifact's contents do not match its manifest",
+    "A003": "the artifact was written by a newer version of Lutra",
+    "B001": "no backend of that name",
+    "B002": "the backend cannot emit this operation",
+    "B003": "a table look-up's input is wider than the backend allows",
+    "B004": "the backend found no cryptographic parameters for the circuit",
+    "B005": "a value is wider than the backend allows",
+    "C001": "the calibration set is empty",
+    "C002": "the calibration data hold NaN or infinite values",
+    "C003": "a pass needs calibration data and none were given",
+    "F001": "the file is not a readable ONNX model",
+    "F002": "the opset is outside the supported range",
+    "F003": "a dimension of the model is not known",
+    "F004": "the model holds nodes that Lutra does not support",
+    "F005": "the model's external data cannot be read",
+    "F006": "onnxruntime refuses the model",
+    "I001": "an input has the wrong shape",
+    "I002": "an input has the wrong data type",
+    "I003": "an input holds NaN or infinite values",
+    "I004": "an input is missing, or is not the model's",
+    "I005": "an option is not one of the allowed values",
+    "P001": "no pass of that name",
+    "P002": "a pass has no such option, or its value has the wrong type",
+    "P003": "the pipeline's text cannot be parsed",
+    "P004": "a pass left the graph invalid",
+    "P005": "a float region cannot become one table look-up",
+    "P006": "two packages provide a pass, backend or pipeline of the same name",
+    "P007": "a plugin cannot be loaded",
+    "P008": "an encrypted float value is left that nothing quantizes",
+    "T001": "the IR text cannot be parsed",
+    "V001": "an operation violates its own specification",
+    "V002": "a value is used where it is not defined",
+    "V003": "a value that is still used was erased",
+    "V004": "a value's range does not fit 62 bits",
+}
+
+
+class Error(Exception):
+    """A problem that the user can act on.
+
+    `code` is stable and listed in `CODES`; `nodes` are the model's own node names; `lines` the IR
+    text at fault; `help` the way out.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        nodes: Sequence[str] = (),
+        lines: Sequence[str] = (),
+        help: str = "",
+    ) -> None:
+        if code not in CODES:
+            raise ValueError(f"undeclared error code {code!r}")
+        self.code = code
+        self.message = message
+        self.nodes = tuple(nodes)
+        self.lines = tuple(lines)
+        self.help = help
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """The error as it is shown to the user."""
+        text = [f"error[{self.code}]: {self.message}"]
+        if self.nodes:
+            text.append(f"  --> {', '.join(self.nodes)}")
+        text += [f"   | {line}" for line in self.lines]
+        if self.help:
+            text.append(f"help: {self.help}")
+        return "\n".join(text)
+
+
+class ModelError(Error):
+    """The model cannot be read or is not supported (codes F...)."""
+
+
+class InputError(Error):
+    """Data or options given by the caller do not fit (codes C... and I...)."""
+
+
+class PipelineError(Error):
+    """A pass or a pipeline is at fault (codes P...)."""
+
+
+class BackendError(Error):
+    """The backend cannot take the circuit (codes B...)."""
+
+
+class ArtifactError(Error):
+    """A saved artifact cannot be loaded (codes A...)."""
+
+
+class TextError(Error):
+    """IR text cannot be read (code T001)."""
+
+
+class VerifyError(Error):
+    """A graph is not valid IR (codes V...)."""
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known name, else the list of what there is."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"

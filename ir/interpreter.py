@@ -1,0 +1,161 @@
+"""The reference meaning: runs any graph on many samples at once.
+
+Integer operations run as declared (`Op.eval`), runs of float-level operations in onnxruntime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lutra.ir import ort
+from lutra.ir.core import Graph, Input, Op, Return, Value
+from lutra.ir.errors import InputError
+from lutra.ir.ops import Assume, Constant, Observe, Onnx
+from lutra.ir.types import Array, Int, Tensor
+
+
+class _Segment:
+    """Consecutive float-level operations, run as one onnxruntime session."""
+
+    def __init__(self, ops: Sequence[Op], fetch: Sequence[Value]) -> None:
+        inside = {value for op in ops for value in op.results}
+        reads = dict.fromkeys(value for op in ops for value in op.operands if value not in inside)
+        self.inputs = tuple(reads)
+        self.outputs = tuple(
+            value
+            for op in ops
+            for value in op.results
+            if value in fetch or any(user not in ops for user in value.users)
+        )
+        nodes = [name for op in ops for name in op.loc]
+        self._session = ort.Session(ort.model_of(ops, self.inputs, self.outputs), nodes)
+
+    def run(self, arrays: Sequence[Array], samples: int) -> list[Array]:
+        return self._session.run_samples(arrays, samples)
+
+
+class Interpreter:
+    """A graph made ready to run; keep it where the same graph runs more than once.
+
+    fetch: values to return instead of the graph's outputs.
+
+    `violations` maps each `assume` to the number of elements seen outside its range so far.
+    """
+
+    def __init__(self, graph: Graph, fetch: Sequence[Value] | None = None) -> None:
+        self.graph = graph
+        self.fetch = tuple(graph.outputs if fetch is None else fetch)
+        self.violations: dict[Assume, int] = {}
+        self._steps = self._plan()
+        self._last_use: dict[Value, int] = {}
+        for index, step in enumerate(self._steps):
+            for value in step.inputs if isinstance(step, _Segment) else step.operands:
+                self._last_use[value] = index
+
+    def _plan(self) -> list[Op | _Segment]:
+        steps: list[Op | _Segment] = []
+        floats: list[Op] = []
+
+        def flush() -> None:
+            if any(isinstance(op, Onnx) for op in floats):
+                steps.append(_Segment(floats.copy(), self.fetch))
+            else:
+                steps.extend(floats)
+            floats.clear()
+
+        wanted = self._needed()
+        for op in self.graph.ops:
+            if op not in wanted:
+                continue
+            if isinstance(op, Onnx | Constant | Observe):
+                floats.append(op)
+            else:
+                flush()
+                steps.append(op)
+        flush()
+        return steps
+
+    def _needed(self) -> set[Op]:
+        """The operations on which a fetched value depends."""
+        needed: set[Op] = set()
+        stack = [value.owner for value in self.fetch]
+        while stack:
+            op = stack.pop()
+            if op not in needed:
+                needed.add(op)
+                stack += [value.owner for value in op.operands]
+        return needed
+
+    def run(self, inputs: Sequence[Array] | Mapping[str, Array]) -> tuple[Array, ...]:
+        """Run on inputs of shape (samples, *shape), given in order or by name.
+
+        Returns one array (samples, *shape) for each fetched value.
+        """
+        feeds = self._feeds(inputs)
+        samples = max((array.shape[0] for array in feeds.values()), default=1)
+        values: dict[Value, Array] = dict(feeds)
+        for index, step in enumerate(self._steps):
+            if isinstance(step, _Segment):
+                reads = [values[value] for value in step.inputs]
+                values.update(zip(step.outputs, step.run(reads, samples), strict=True))
+                operands: Sequence[Value] = step.inputs
+            elif isinstance(step, Input):
+                continue
+            else:
+                operands = step.operands
+                self._eval(step, values)
+            for value in operands:
+                if self._last_use[value] == index and value not in self.fetch:
+                    values.pop(value, None)
+        return tuple(
+            np.broadcast_to(values[value], (samples, *values[value].shape[1:]))
+            for value in self.fetch
+        )
+
+    def _eval(self, op: Op, values: dict[Value, Array]) -> None:
+        if isinstance(op, Return):
+            return
+        arrays = [values[value] for value in op.operands]
+        if isinstance(op, Assume):
+            count = op.violations(arrays[0])
+            self.violations[op] = self.violations.get(op, 0) + count
+        result = op.eval(*arrays)
+        results = result if isinstance(result, tuple) else (result,)
+        values.update(zip(op.results, results, strict=True))
+
+    def _feeds(self, inputs: Sequence[Array] | Mapping[str, Array]) -> dict[Value, Array]:
+        nodes = self.graph.inputs
+        if not isinstance(inputs, Mapping):
+            inputs = dict(zip((node.name for node in nodes), inputs, strict=True))
+        feeds = {}
+        for node in nodes:
+            if node.name not in inputs:
+                raise InputError("I004", f"input {node.name!r} is missing")
+            array = np.asarray(inputs[node.name])
+            if array.shape[1:] != node.type.shape:
+                raise InputError(
+                    "I001",
+                    f"input {node.name!r} has shape {array.shape}, not (samples, "
+                    f"{', '.join(map(str, node.type.shape))})",
+                )
+            dtype = node.type.dtype if isinstance(node.type, Tensor) else "int64"
+            if isinstance(node.type, Int):
+                self._check_range(node, array)
+            feeds[node.result] = array.astype(dtype, copy=False)
+        return feeds
+
+    @staticmethod
+    def _check_range(node: Input, array: Array) -> None:
+        assert isinstance(node.type, Int)
+        if array.size and (array.min() < node.type.min or array.max() > node.type.max):
+            raise InputError(
+                "I002",
+                f"input {node.name!r} reaches [{array.min()}, {array.max()}], outside of {node.type}",
+            )
+
+
+def evaluate(graph: Graph, inputs: Sequence[Array] | Mapping[str, Array]) -> tuple[Array, ...]:
+    """Run a graph once: inputs and results are (samples, *shape)."""
+    return Interpreter(graph).run(inputs)

@@ -1,0 +1,47 @@
+"""The operations of all three levels, one class each."""
+
+from lutra.ir.ops.linear import Add, AddClear, Conv, MatMul, MulClear, Neg, Sub, Sum
+from lutra.ir.ops.movement import (
+    Broadcast,
+    Concat,
+    Gather,
+    Movement,
+    Pad,
+    Reshape,
+    Slice,
+    Transpose,
+)
+from lutra.ir.ops.onnx import Constant, Onnx, constant_of, scalar_of
+from lutra.ir.ops.quantized import Dequantize, Observe, Quantize
+from lutra.ir.ops.tables import Assume, Lookup, Max, Mul, Round
+
+__all__ = [
+    "Add",
+    "AddClear",
+    "Assume",
+    "Broadcast",
+    "Concat",
+    "Constant",
+    "Conv",
+    "Dequantize",
+    "Gather",
+    "Lookup",
+    "MatMul",
+    "Max",
+    "Movement",
+    "Mul",
+    "MulClear",
+    "Neg",
+    "Observe",
+    "Onnx",
+    "Pad",
+    "Quantize",
+    "Reshape",
+    "Round",
+    "Slice",
+    "Sub",
+    "Sum",
+    "Transpose",
+    "constant_of",
+    "scalar_of",
+]

@@ -1,0 +1,231 @@
+"""Operations that move, repeat or drop elements and compute nothing."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+
+from lutra.ir.core import Op, Value, op
+from lutra.ir.types import Array, Int, Ints, Shape, frozen
+
+
+class Movement(Op):
+    """An operation of one operand `x` whose meaning is an index map."""
+
+    x: Value
+
+    @abstractmethod
+    def result_shape(self) -> Shape: ...
+
+    @abstractmethod
+    def eval(self, x: Array) -> Array: ...
+
+    def infer(self) -> Int:
+        x, shape = self.x.int_type, self.result_shape()
+        if x.lo.size == x.hi.size == 1:
+            return Int.of(shape, *self.uniform_range(x.min, x.max))
+        return Int.of(shape, self.move(x.lo), self.move(x.hi))
+
+    def uniform_range(self, lo: int, hi: int) -> tuple[int, int]:
+        """Range of the result where all elements of x share one range."""
+        return lo, hi
+
+    def move(self, array: Array) -> Array:
+        """Move an array that broadcasts to x's shape: the elements' ranges, scales, ..."""
+        return self.eval(np.broadcast_to(array, self.x.shape)[None])[0]
+
+
+@op("reshape")
+class Reshape(Movement):
+    """The same elements in row-major order under another shape."""
+
+    x: Value
+    shape: Shape
+
+    def check(self) -> Iterator[str]:
+        if np.prod(self.shape, dtype=np.int64) != np.prod(self.x.shape, dtype=np.int64):
+            yield f"{self.x.shape} cannot be reshaped to {self.shape}"
+
+    def result_shape(self) -> Shape:
+        return self.shape
+
+    def eval(self, x: Array) -> Array:
+        return x.reshape(x.shape[0], *self.shape)
+
+
+@op("transpose")
+class Transpose(Movement):
+    """Axes in another order: axis i of the result is axis perm[i] of x."""
+
+    x: Value
+    perm: tuple[int, ...]
+
+    def check(self) -> Iterator[str]:
+        if sorted(self.perm) != list(range(len(self.x.shape))):
+            yield f"perm={self.perm} is not a permutation of the axes of {self.x.shape}"
+
+    def result_shape(self) -> Shape:
+        return tuple(self.x.shape[axis] for axis in self.perm)
+
+    def eval(self, x: Array) -> Array:
+        return x.transpose(0, *(axis + 1 for axis in self.perm))
+
+
+@op("slice")
+class Slice(Movement):
+    """x[start:stop:step] on every axis; as in numpy, a stop before 0 is written -size - 1."""
+
+    x: Value
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        return tuple(
+            slice(*parts) for parts in zip(self.starts, self.stops, self.steps, strict=True)
+        )
+
+    def check(self) -> Iterator[str]:
+        if not len(self.starts) == len(self.stops) == len(self.steps) == len(self.x.shape):
+            yield f"starts, stops and steps need one number for each axis of {self.x.shape}"
+        elif 0 in self.steps:
+            yield "a step is 0"
+
+    def result_shape(self) -> Shape:
+        pairs = zip(self.slices, self.x.shape, strict=True)
+        return tuple(len(range(*part.indices(size))) for part, size in pairs)
+
+    def eval(self, x: Array) -> Array:
+        return x[(slice(None), *self.slices)]
+
+
+@op("gather")
+class Gather(Movement):
+    """Any index map: element i of the result is element indices[i] of x in row-major order."""
+
+    x: Value
+    indices: Ints
+
+    def normalise(self) -> None:
+        self.indices = frozen(self.indices, np.int64)
+
+    def check(self) -> Iterator[str]:
+        size = int(np.prod(self.x.shape, dtype=np.int64))
+        if self.indices.size and not 0 <= self.indices.min() <= self.indices.max() < size:
+            yield f"indices reach [{self.indices.min()}, {self.indices.max()}], x has {size} elements"
+
+    def result_shape(self) -> Shape:
+        return self.indices.shape
+
+    def eval(self, x: Array) -> Array:
+        return x.reshape(x.shape[0], -1)[:, self.indices]
+
+
+@op("pad")
+class Pad(Movement):
+    """x with clear elements of one value put before and after it on each axis."""
+
+    x: Value
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: int = 0
+
+    def check(self) -> Iterator[str]:
+        if not len(self.before) == len(self.after) == len(self.x.shape):
+            yield f"before and after need one number for each axis of {self.x.shape}"
+        elif min(self.before + self.after, default=0) < 0:
+            yield "before and after must not be negative"
+
+    def result_shape(self) -> Shape:
+        pairs = zip(self.before, self.x.shape, self.after, strict=True)
+        return tuple(before + size + after for before, size, after in pairs)
+
+    def uniform_range(self, lo: int, hi: int) -> tuple[int, int]:
+        return (
+            (min(lo, self.value), max(hi, self.value))
+            if any(self.before + self.after)
+            else (lo, hi)
+        )
+
+    def eval(self, x: Array) -> Array:
+        widths = ((0, 0), *zip(self.before, self.after, strict=True))
+        return np.pad(x, widths, constant_values=self.value)
+
+
+@op("broadcast")
+class Broadcast(Movement):
+    """x repeated along axes of size 1, as numpy's broadcast_to."""
+
+    x: Value
+    shape: Shape
+
+    def check(self) -> Iterator[str]:
+        try:
+            fits = np.broadcast_shapes(self.x.shape, self.shape) == self.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            yield f"{self.x.shape} does not broadcast to {self.shape}"
+
+    def result_shape(self) -> Shape:
+        return self.shape
+
+    def eval(self, x: Array) -> Array:
+        lead = (1,) * (len(self.shape) - (x.ndim - 1))
+        return np.broadcast_to(
+            x.reshape(x.shape[0], *lead, *x.shape[1:]), (x.shape[0], *self.shape)
+        )
+
+
+@op("concat")
+class Concat(Op):
+    """Values joined along one axis."""
+
+    xs: tuple[Value, ...]
+    axis: int
+
+    def check(self) -> Iterator[str]:
+        if not self.xs:
+            yield "nothing to join"
+            return
+        first = self.xs[0].shape
+        if not 0 <= self.axis < len(first):
+            yield f"axis {self.axis} is not an axis of {first}"
+            return
+        rest = {x.shape[: self.axis] + x.shape[self.axis + 1 :] for x in self.xs}
+        if len(rest) > 1 or any(len(x.shape) != len(first) for x in self.xs):
+            yield f"shapes {[x.shape for x in self.xs]} do not join along axis {self.axis}"
+
+    def infer(self) -> Int:
+        types = [x.int_type for x in self.xs]
+        shape = list(types[0].shape)
+        shape[self.axis] = sum(type.shape[self.axis] for type in types)
+        bounds = (self.join([t.lo for t in types]), self.join([t.hi for t in types]))
+        return Int.of(shape, *bounds)
+
+    def join(self, arrays: list[Array]) -> Array:
+        """Join arrays, each of which broadcasts to its operand's shape."""
+        ranks = [len(x.shape) for x in self.xs]
+        full = []
+        for array, x, rank in zip(arrays, self.xs, ranks, strict=True):
+            shape = [*np.broadcast_shapes(array.shape, (1,) * rank)]
+            shape[self.axis] = x.shape[self.axis]
+            full.append(np.broadcast_to(array, shape))
+        common = np.broadcast_shapes(
+            *(a.shape[: self.axis] + (1,) + a.shape[self.axis + 1 :] for a in full)
+        )
+        return np.concatenate(
+            [
+                np.broadcast_to(
+                    a, common[: self.axis] + (a.shape[self.axis],) + common[self.axis + 1 :]
+                )
+                for a in full
+            ],
+            axis=self.axis,
+        )
+
+    def eval(self, *xs: Array) -> Array:
+        return np.concatenate(xs, axis=self.axis + 1)

@@ -1,0 +1,92 @@
+"""Between floats and integers: quantize, dequantize, and the calibrated range of a float value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lutra.ir.core import Op, Value, op
+from lutra.ir.types import Array, Int, Ints, Tensor, Type, compress, frozen
+
+
+@op("observe")
+class Observe(Op):
+    """A float value of which calibration says that it lies within [lo, hi]. Identity."""
+
+    x: Value
+    lo: float
+    hi: float
+
+    def check(self) -> Iterator[str]:
+        if not self.lo <= self.hi:
+            yield f"lo={self.lo} is above hi={self.hi}"
+
+    def infer(self) -> Type:
+        return self.x.type
+
+    def eval(self, x: Array) -> Array:
+        return x
+
+
+@op("quantize")
+class Quantize(Op):
+    """clip(round(x / scale) + zero_point, lo, hi), halves to even (ONNX QuantizeLinear).
+
+    `scale` and `zero_point` broadcast to x: per tensor, per channel or per element.
+    """
+
+    x: Value
+    scale: Array
+    zero_point: Ints
+    lo: int
+    hi: int
+
+    def normalise(self) -> None:
+        self.scale = frozen(compress(np.asarray(self.scale)), np.float32)
+        self.zero_point = frozen(compress(np.asarray(self.zero_point)), np.int64)
+
+    def check(self) -> Iterator[str]:
+        if not isinstance(self.x.type, Tensor):
+            yield f"x is {self.x.type}, not a float value"
+        if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
+            yield "a scale is not positive"
+        if self.lo > self.hi:
+            yield f"lo={self.lo} is above hi={self.hi}"
+
+    def infer(self) -> Int:
+        return Int.of(self.x.shape, self.lo, self.hi)
+
+    def eval(self, x: Array) -> Array:
+        steps = np.rint(x.astype(np.float32) / self.scale).astype(np.float64) + self.zero_point
+        return np.clip(steps, self.lo, self.hi).astype(np.int64)
+
+
+@op("dequantize")
+class Dequantize(Op):
+    """scale * (q - zero_point) + offset, in float32.
+
+    All three broadcast to q. `offset` carries biases and other constants that come after linear
+    operations; a quantized model's own DequantizeLinear has offset 0.
+    """
+
+    q: Value
+    scale: Array
+    zero_point: Ints
+    offset: Array
+
+    def normalise(self) -> None:
+        self.scale = frozen(compress(np.asarray(self.scale)), np.float32)
+        self.zero_point = frozen(compress(np.asarray(self.zero_point)), np.int64)
+        self.offset = frozen(compress(np.asarray(self.offset)), np.float32)
+
+    def check(self) -> Iterator[str]:
+        shapes = [self.scale.shape, self.zero_point.shape, self.offset.shape]
+        if np.broadcast_shapes(self.q.shape, *shapes) != self.q.shape:
+            yield f"scale, zero point and offset {shapes} do not broadcast to q {self.q.shape}"
+
+    def infer(self) -> Tensor:
+        return Tensor(self.q.int_type.shape)
+
+    def eval(self, q: Array) -> Array:
+        return (q - self.zero_point).astype(np.float32) * self.scale + self.offset

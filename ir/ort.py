@@ -1,0 +1,211 @@
+"""onnxruntime gives float-level operations their meaning, onnx their types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import onnx.shape_inference
+
+from lutra.ir.errors import Error, ModelError, VerifyError
+from lutra.ir.types import Array, Tensor
+
+if TYPE_CHECKING:
+    from lutra.ir.core import Op, Value
+
+OPSET = 21
+"""The one opset at which float-level nodes are kept."""
+
+IR_VERSION = 10
+"""Written on every model that Lutra builds; the pinned onnxruntime reads it."""
+
+
+def opset_imports(domains: Iterable[str]) -> list[onnx.OperatorSetIdProto]:
+    return [
+        onnx.helper.make_opsetid(domain, 1 if domain else OPSET)
+        for domain in sorted({"", *domains})
+    ]
+
+
+def element_type(dtype: str) -> int:
+    return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+def value_info(name: str, type: Tensor) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(name, element_type(type.dtype), type.shape)
+
+
+def attribute_protos(attrs: Mapping[str, Any]) -> list[onnx.AttributeProto]:
+    return [
+        onnx.helper.make_attribute(
+            name, onnx.numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+        )
+        for name, value in attrs.items()
+    ]
+
+
+def infer_types(
+    op_type: str, domain: str, attrs: Mapping[str, Any], inputs: Sequence[Value | None]
+) -> tuple[Tensor, ...]:
+    """Result types of one node by ONNX's own shape inference."""
+    from lutra.ir.ops.onnx import constant_of
+
+    names = ["" if value is None else f"x{i}" for i, value in enumerate(inputs)]
+    schema = onnx.defs.get_schema(op_type, OPSET, domain) if not domain else None
+    if schema is None:
+        raise ModelError("F004", f"no ONNX shape inference for {domain}::{op_type}")
+    outputs = ["y"] if schema.max_output == 1 else [f"y{i}" for i in range(schema.min_output)]
+    node = onnx.helper.make_node(op_type, names, outputs, domain=domain)
+    node.attribute.extend(attribute_protos(attrs))
+    present = [(n, v) for n, v in zip(names, inputs, strict=True) if v is not None]
+    constants = ((name, constant_of(value)) for name, value in present)
+    data = {n: onnx.numpy_helper.from_array(c, n) for n, c in constants if c is not None}
+    try:
+        types = onnx.shape_inference.infer_node_outputs(
+            schema,
+            node,
+            {n: value_info(n, _tensor(v)).type for n, v in present},
+            data,
+            opset_imports=opset_imports([]),
+            ir_version=IR_VERSION,
+        )
+    except Exception as error:  # the inference raises plain and private exception types
+        raise VerifyError("V001", f"onnx.{op_type}: {error}") from error
+    return tuple(tensor_of(types[name]) for name in outputs)
+
+
+def _tensor(value: Value) -> Tensor:
+    if not isinstance(value.type, Tensor):
+        raise VerifyError("V001", f"a float value is expected here, got {value.type}")
+    return value.type
+
+
+def tensor_of(proto: onnx.TypeProto) -> Tensor:
+    """The type behind a TypeProto of known element type and static shape."""
+    tensor = proto.tensor_type
+    dims = tensor.shape.dim
+    if not proto.HasField("tensor_type") or not tensor.HasField("shape"):
+        raise ModelError("F003", "a value's shape is not known")
+    if any(not dim.HasField("dim_value") for dim in dims):
+        raise ModelError("F003", "a dimension is not known")
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+    return Tensor(tuple(dim.dim_value for dim in dims), dtype)
+
+
+def model_of(
+    ops: Iterable[Op], inputs: Sequence[Value], outputs: Sequence[Value], *, typed: bool = False
+) -> onnx.ModelProto:
+    """An ONNX model of `constant`, `observe` and `onnx` operations.
+
+    Inputs are named x0, x1, ... and outputs y0, y1, ... in their order. Without `typed` their shapes are left
+    open, so that the model also runs on several samples at once.
+    """
+    from lutra.ir.ops import Constant, Observe, Onnx
+
+    names: dict[Value, str] = {value: f"x{i}" for i, value in enumerate(inputs)}
+    nodes, initializers, domains = [], [], {""}
+    for op in ops:
+        for value in op.results:
+            names[value] = f"v{len(names)}"
+        if isinstance(op, Constant):
+            initializers.append(onnx.numpy_helper.from_array(op.value, names[op.result]))
+        elif isinstance(op, Observe):
+            nodes.append(onnx.helper.make_node("Identity", [names[op.x]], [names[op.result]]))
+        elif isinstance(op, Onnx):
+            reads = ["" if value is None else names[value] for value in op.inputs]
+            writes = [names[value] for value in op.results]
+            node = onnx.helper.make_node(op.op_type, reads, writes, domain=op.domain)
+            node.attribute.extend(attribute_protos(op.attrs))
+            nodes.append(node)
+            domains.add(op.domain)
+        else:
+            raise VerifyError("V001", f"{op.opname} has no ONNX form here", lines=[repr(op)])
+    for i, value in enumerate(outputs):
+        nodes.append(onnx.helper.make_node("Identity", [names[value]], [f"y{i}"]))
+
+    def info(name: str, value: Value) -> onnx.ValueInfoProto:
+        kind = _tensor(value)
+        if typed:
+            return value_info(name, kind)
+        return onnx.helper.make_tensor_value_info(name, element_type(kind.dtype), None)
+
+    graph = onnx.helper.make_graph(
+        nodes,
+        "lutra",
+        [info(f"x{i}", value) for i, value in enumerate(inputs)],
+        [info(f"y{i}", value) for i, value in enumerate(outputs)],
+        initializers,
+    )
+    return onnx.helper.make_model(
+        graph, opset_imports=opset_imports(domains), ir_version=IR_VERSION
+    )
+
+
+class Session:
+    """A model in onnxruntime, run on one sample or on many.
+
+    Shapes are those of `model_of`: arrays have a leading axis that counts samples.
+    """
+
+    def __init__(self, model: onnx.ModelProto, nodes: Sequence[str] = ()) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        self._nodes = nodes
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise ModelError(
+                "F006", f"onnxruntime refuses the model: {error}", nodes=nodes
+            ) from error
+        self._batches: bool | None = None
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Run on arrays exactly as they are."""
+        names = (node.name for node in self._session.get_inputs())
+        try:
+            return list(self._session.run(None, dict(zip(names, arrays, strict=True))))
+        except Error:
+            raise
+        except Exception as error:
+            raise ModelError("F006", f"onnxruntime fails: {error}", nodes=self._nodes) from error
+
+    def run_samples(self, arrays: Sequence[Array], samples: int) -> list[Array]:
+        """Run on arrays of shape (samples, *shape), or (1, *shape) where all samples share one.
+
+        Where the model's first axis is a batch of one, all samples go through in one run. Whether
+        a model treats its first axis as a batch is tried on the first two samples and kept.
+        """
+        if samples == 1:
+            return [result[None] for result in self.run([array[0] for array in arrays])]
+        batchable = all(a.ndim > 1 and a.shape[:2] == (samples, 1) for a in arrays)
+        if samples > 2 and batchable and self._batches is None:
+            self._batches = self._try_batch([array[:2, 0] for array in arrays])
+        if batchable and self._batches and samples > 2:
+            return [result[:, None] for result in self.run([array[:, 0] for array in arrays])]
+        each = [
+            self.run([a[i if a.shape[0] == samples else 0] for a in arrays]) for i in range(samples)
+        ]
+        return [np.stack(results) for results in zip(*each, strict=True)]
+
+    def _try_batch(self, pair: Sequence[Array]) -> bool:
+        """Whether two samples give the same together as one by one."""
+        try:
+            together = self.run(pair)
+        except ModelError:
+            return False
+        one_by_one = [self.run([array[i : i + 1] for array in pair]) for i in range(2)]
+        return all(
+            both.shape == (2, *first.shape[1:])
+            and first.shape[:1] == (1,)
+            and np.allclose(both, np.concatenate([first, second]), rtol=1e-4, equal_nan=True)
+            for both, first, second in zip(together, *one_by_one, strict=True)
+        )

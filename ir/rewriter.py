@@ -1,0 +1,126 @@
+"""The one door through which graphs change.
+
+The rewriter keeps use-lists, types and locations right and counts the changes, so that nobody has
+to report by hand whether a pass changed anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lutra.ir.core import Graph, Input, Op, Return, T, Value
+from lutra.ir.errors import VerifyError
+from lutra.ir.types import Type
+
+
+class Rewriter:
+    """Builds and changes one graph. `changes` counts insertions, replacements and erasures."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.changes = 0
+
+    # --- building -------------------------------------------------------------------------------
+    def input(self, name: str, type: Type) -> Value:
+        """Add a parameter behind the ones there are."""
+        first = next((node for node in self.graph.ops if not isinstance(node, Input)), None)
+        return self.insert(Input(name, type), before=first).result
+
+    def insert(self, node: T, *, before: Op | None = None, loc: tuple[str, ...] = ()) -> T:
+        """Insert an operation, and first the detached ones that it reads; returns it.
+
+        Without `before` it goes to the end, in front of the `return` if there is one.
+        """
+        if before is None and isinstance(self.graph._last, Return):
+            before = self.graph._last
+        if node.graph is not None:
+            raise VerifyError("V001", f"{node.opname} is in a graph already")
+        for value in node.operands:
+            if value.owner.graph is None:
+                self.insert(value.owner, before=before, loc=loc)
+        node.loc = node.loc or loc
+        self.graph._link(node, before)
+        self.changes += 1
+        return node
+
+    def returns(self, values: Sequence[Value], names: Sequence[str] = ()) -> None:
+        """Set the graph's results."""
+        for value in values:
+            if value.owner.graph is None:
+                self.insert(value.owner)
+        last = self.graph._last
+        if isinstance(last, Return):
+            self.graph._unlink(last)
+        self.graph._link(Return(tuple(values), tuple(names)), None)
+        self.changes += 1
+
+    # --- changing -------------------------------------------------------------------------------
+    def replace(self, node: Op, new: Op | Value | Sequence[Value]) -> None:
+        """Put `new` (inserted here if detached) in the place of `node`, and erase `node`.
+
+        The new operation takes over the origins of the old one.
+        """
+        values = new.results if isinstance(new, Op) else (new,) if isinstance(new, Value) else new
+        for value in values:
+            if value.owner.graph is None:
+                self.insert(value.owner, before=node, loc=node.loc)
+            elif value.owner is not node:
+                value.owner.loc = merge(value.owner.loc, node.loc)
+        for old, value in zip(node.results, values, strict=True):
+            self.replace_uses(old, value)
+        self.erase(node)
+
+    def replace_uses(self, old: Value, new: Value, *, only: Sequence[Op] | None = None) -> None:
+        """Let the users of `old` (all, or `only` these) read `new` instead."""
+        if old is new:
+            return
+        for user in old.users if only is None else only:
+            self._substitute(user, old, new)
+        self.changes += 1
+
+    def insert_after(self, value: Value, node: T) -> T:
+        """Insert `node` right behind the definition of `value`."""
+        following = value.owner._next
+        while isinstance(following, Input):
+            following = following._next
+        return self.insert(node, before=following, loc=value.owner.loc)
+
+    def erase(self, node: Op) -> None:
+        """Take an operation out. An error names its users if there are any."""
+        users = [user for value in node.results for user in value.users]
+        if users:
+            raise VerifyError(
+                "V003",
+                f"{node.opname} is erased but still used",
+                nodes=node.loc,
+                lines=[repr(user) for user in users],
+            )
+        self.graph._unlink(node)
+        self.changes += 1
+
+    def _substitute(self, user: Op, old: Value, new: Value) -> None:
+        for name in user.operand_fields:
+            field = getattr(user, name)
+            if field is old:
+                setattr(user, name, new)
+            elif isinstance(field, tuple) and any(value is old for value in field):
+                setattr(user, name, tuple(new if value is old else value for value in field))
+        old._users.pop(user, None)
+        new._users[user] = None
+        if new.type != old.type:
+            self._retype(user)
+
+    def _retype(self, start: Op) -> None:
+        """Infer again, from `start` on, as long as types change."""
+        queue = [start]
+        while queue:
+            node = queue.pop()
+            for value, type in zip(node.results, node.result_types(), strict=True):
+                if value.type != type:
+                    value.type = type
+                    queue += value.users
+
+
+def merge(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins of a value that stands for both."""
+    return first + tuple(name for name in second if name not in first)

@@ -1,0 +1,140 @@
+"""Types of values: float-level tensors, and integers that carry their exact range.
+
+A type is a frozen value. The bit-width is a property of the range and is stored nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lutra.ir.errors import VerifyError
+
+Array: TypeAlias = NDArray[Any]
+Ints: TypeAlias = NDArray[np.int64]
+Shape: TypeAlias = tuple[int, ...]
+
+MAX_MAGNITUDE = 2.0**62
+"""Integers of the IR are held in int64; one bit is kept free so that sums cannot wrap unseen."""
+
+
+def frozen(array: ArrayLike, dtype: Any = None) -> Array:
+    """A read-only, contiguous copy (or the array itself if it is that already)."""
+    result = np.asarray(array, dtype=dtype)
+    if result.flags.writeable:
+        result = np.array(result, order="C")
+        result.flags.writeable = False
+    return result
+
+
+def compress(array: Array, *, keep: int = 0) -> Array:
+    """The same array with size 1 on every axis along which it is constant.
+
+    The last `keep` axes stay as they are.
+
+    >>> compress(np.array([[1, 1], [2, 2]])).tolist()
+    [[1], [2]]
+    """
+    for axis, size in enumerate(array.shape[: array.ndim - keep]):
+        if size > 1:
+            first = array[(slice(None),) * axis + (slice(0, 1),)]
+            if (array == first).all():
+                array = first
+    return array
+
+
+def text_of_shape(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A float-level tensor: what ONNX knows of a value. `dtype` is a numpy type name."""
+
+    shape: Shape
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{text_of_shape(self.shape)}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Int:
+    """Integers of a known range: `lo <= value <= hi` for every element.
+
+    `lo` and `hi` are int64 arrays that broadcast to `shape`, with size 1 on every axis along which
+    they are constant: channels and features keep ranges of their own.
+    """
+
+    shape: Shape
+    lo: Ints
+    hi: Ints
+
+    def __post_init__(self) -> None:
+        for name in ("lo", "hi"):
+            bound = np.asarray(getattr(self, name))
+            if bound.size and np.abs(bound.astype(np.float64)).max() >= MAX_MAGNITUDE:
+                raise VerifyError(
+                    "V004",
+                    f"a value reaches {bound.astype(np.float64).max():.3g}",
+                    help="lower the bits of weights and activations, or insert a look-up",
+                )
+            bound = bound.astype(np.int64).reshape(
+                (1,) * (len(self.shape) - bound.ndim) + bound.shape
+            )
+            object.__setattr__(self, name, frozen(compress(bound)))
+
+    @classmethod
+    def bits_of(cls, shape: Sequence[int], bits: int, signed: bool = False) -> Int:
+        """The full range of `bits` bits: [0, 2^bits - 1], or [-2^(bits-1), 2^(bits-1) - 1]."""
+        lo = -(1 << (bits - 1)) if signed else 0
+        return cls.of(shape, lo, lo + (1 << bits) - 1)
+
+    @classmethod
+    def of(cls, shape: Sequence[int], lo: ArrayLike, hi: ArrayLike) -> Int:
+        return cls(tuple(shape), np.asarray(lo), np.asarray(hi))
+
+    @property
+    def min(self) -> int:
+        return int(self.lo.min()) if self.lo.size else 0
+
+    @property
+    def max(self) -> int:
+        return int(self.hi.max()) if self.hi.size else 0
+
+    @property
+    def signed(self) -> bool:
+        return self.min < 0
+
+    @property
+    def bits(self) -> int:
+        """Bits of the smallest integer format that holds the whole range, sign included."""
+        if self.signed:
+            return max((-self.min - 1).bit_length(), self.max.bit_length()) + 1
+        return max(1, self.max.bit_length())
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Int)
+            and self.shape == other.shape
+            and np.array_equal(self.lo, other.lo)
+            and np.array_equal(self.hi, other.hi)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.min, self.max))
+
+    def __str__(self) -> str:
+        kind = "i" if self.signed else "u"
+        return f"{kind}{self.bits}[{text_of_shape(self.shape)}] in [{self.min}, {self.max}]"
+
+
+Type: TypeAlias = Tensor | Int

@@ -1,0 +1,52 @@
+"""Checks that a graph is valid IR."""
+
+from __future__ import annotations
+
+from lutra.ir.core import Graph, Module, Op, Value
+from lutra.ir.errors import VerifyError
+from lutra.ir.text import Printer
+
+
+def verify(module: Module) -> None:
+    """Raise VerifyError (V001, V002) unless every graph is valid.
+
+    Operands are defined above their users, use-lists are right, each operation's own checks hold,
+    and every type is what the operation derives from its operands.
+    """
+    for graph in module.graphs.values():
+        verify_graph(graph)
+
+
+def verify_graph(graph: Graph) -> None:
+    """Raise VerifyError (V001, V002) unless the graph is valid."""
+    defined: set[Value] = set()
+    for op in graph.ops:
+        for value in op.operands:
+            if value not in defined:
+                _fail("V002", graph, op, "an operand is not defined above")
+            if op not in value._users:
+                _fail("V002", graph, op, "an operand does not know of its user")
+        problems = list(op.check())
+        if problems:
+            _fail("V001", graph, op, "; ".join(problems))
+        types = op.result_types()
+        if len(types) != len(op.results):
+            _fail("V001", graph, op, f"{len(types)} results derived, {len(op.results)} present")
+        for value, type in zip(op.results, types, strict=True):
+            if value.type != type:
+                _fail("V001", graph, op, f"the type is {value.type}, derived is {type}")
+        defined.update(op.results)
+    graph.terminator  # noqa: B018  (raises where there is none)
+
+
+def _fail(code: str, graph: Graph, op: Op, message: str) -> None:
+    printer = Printer(limit=8)
+    printer.graph(graph)
+    producers = [printer.op(value.owner) for value in op.operands if value.owner.graph is graph]
+    line = printer.op(op)
+    raise VerifyError(
+        code,
+        f"{op.opname} in graph {graph.name!r}: {message}",
+        nodes=op.loc,
+        lines=[*producers, line, "^" * len(line.split("  loc ")[0])],
+    )

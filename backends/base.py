@@ -1,0 +1,67 @@
+"""What a backend is: a name, its limits, and `emit`, which makes a circuit executable.
+
+A backend is any object or module with these three. Backends do not judge: legality is checked
+against `limits` before emission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from lutra.ir.types import Array
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What circuits a backend takes, in bits of `Int.bits`."""
+
+    lookup_bits: int = 16
+    """Widest input of one table look-up, after rounding."""
+    value_bits: int = 62
+    """Widest value anywhere in the circuit."""
+
+
+class Executable(Protocol):
+    """A circuit made ready to run."""
+
+    def run(self, *inputs: Array) -> tuple[Array, ...]:
+        """Integers (samples, *shape) for each input of the circuit, in its order; so the results.
+
+        Raises InputError (I...) where an input has the wrong shape or leaves its range.
+        """
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """An executable that also knows facts about itself."""
+
+    @property
+    def statistics(self) -> Mapping[str, float]:
+        """Facts by name: counts of bootstraps, prices, key sizes in bytes, events so far."""
+        ...
+
+
+class Backend(Protocol):
+    """An object or module that emits circuits. Third parties name theirs as an entry point."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def emit(self) -> Callable[..., Executable]:
+        """emit(circuit, **options): the executable of an integer circuit.
+
+        Options are keyword-only and each backend's own. Raises BackendError (B...).
+        """
+        ...
+
+
+def statistics_of(executable: Executable) -> dict[str, Any]:
+    """What the executable knows of itself; empty where it keeps no statistics."""
+    return dict(executable.statistics) if isinstance(executable, Measured) else {}

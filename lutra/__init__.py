@@ -1,0 +1,1 @@
+"""Compile ONNX models into circuits that run on encrypted data."""

@@ -1,0 +1,39 @@
+"""The tests run against the installed package, not against the folders beside them."""
+
+import json
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "lutra" / "__init__.py"
+
+
+def installed_editable() -> bool:
+    origins = (found.read_text("direct_url.json") for found in metadata.distributions(name="lutra"))
+    return any(json.loads(text).get("dir_info", {}).get("editable") for text in origins if text)
+
+
+def pytest_configure() -> None:
+    spec = find_spec("lutra")
+    if spec is None or spec.origin is None:
+        raise pytest.UsageError("lutra is not installed here: see CONTRIBUTING.md")
+    if Path(spec.origin) == SOURCE and not installed_editable():
+        raise pytest.UsageError(
+            "the folder lutra/ hides the installed package: "
+            "run `pytest`, not `python -m pytest`, and leave the repository out of PYTHONPATH"
+        )
+
+
+@pytest.fixture(scope="session")
+def installed_files() -> set[str]:
+    """Paths in the installed wheel, relative to site-packages."""
+    if installed_editable():
+        pytest.skip("an editable install copies no files")
+    return {str(path) for path in metadata.files("lutra") or ()}
+
+
+def pytest_report_header() -> str:
+    spec = find_spec("lutra")
+    return f"lutra: {spec.origin if spec else None}"

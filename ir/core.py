@@ -8,7 +8,6 @@ derive from that declaration. Graphs change through `lutra.ir.rewriter.Rewriter`
 from __future__ import annotations
 
 import dataclasses
-import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
@@ -16,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from typing_extensions import dataclass_transform
 
 from lutra.ir.errors import VerifyError
-from lutra.ir.types import Array, Int, Type
+from lutra.ir.types import Int, Type
 
 OPS: dict[str, type[Op]] = {}
 """Every declared operation by name, plugins included."""
@@ -171,53 +170,12 @@ def op(name: str) -> Callable[[type[T]], type[T]]:
 
 def _field_types(cls: type) -> dict[str, Any]:
     """The dataclass fields of a class and their annotations, evaluated where they were written."""
-    scopes = {
-        name: vars(sys.modules[base.__module__])
-        for base in reversed(cls.__mro__)
-        for name in base.__dict__.get("__annotations__", ())
-    }
-    return {
-        field.name: eval(field.type, scopes[field.name])
-        if isinstance(field.type, str)
-        else field.type
-        for field in dataclasses.fields(cls)
-    }
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _is_operand(hint: Any) -> bool:
     return hint is Value or any(_is_operand(arg) for arg in typing.get_args(hint))
-
-
-@op("input")
-class Input(Op):
-    """A graph's parameter."""
-
-    pure = False
-    name: str
-    type: Type
-
-    def infer(self) -> Type:
-        return self.type
-
-    def check(self) -> Iterator[str]:
-        if isinstance(self.type, Int) and self.type.lo.size > 1:
-            yield "an input has one range for all its elements; narrow it by `assume`"
-
-
-@op("return")
-class Return(Op):
-    """The graph's results. They are uses like any other."""
-
-    pure = False
-    values: tuple[Value, ...]
-    names: tuple[str, ...] = ()
-
-    def infer(self) -> tuple[Type, ...]:
-        return ()
-
-    def check(self) -> Iterator[str]:
-        if self.names and len(self.names) != len(self.values):
-            yield f"{len(self.names)} names for {len(self.values)} values"
 
 
 class Graph:
@@ -304,6 +262,38 @@ class Graph:
         from lutra.ir.text import text_of_graph
 
         return text_of_graph(self)
+
+
+@op("input")
+class Input(Op):
+    """A graph's parameter."""
+
+    pure = False
+    name: str
+    type: Type
+
+    def infer(self) -> Type:
+        return self.type
+
+    def check(self) -> Iterator[str]:
+        if isinstance(self.type, Int) and self.type.lo.size > 1:
+            yield "an input has one range for all its elements; narrow it by `assume`"
+
+
+@op("return")
+class Return(Op):
+    """The graph's results. They are uses like any other."""
+
+    pure = False
+    values: tuple[Value, ...]
+    names: tuple[str, ...] = ()
+
+    def infer(self) -> tuple[Type, ...]:
+        return ()
+
+    def check(self) -> Iterator[str]:
+        if self.names and len(self.names) != len(self.values):
+            yield f"{len(self.names)} names for {len(self.values)} values"
 
 
 class Module:

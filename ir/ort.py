@@ -101,8 +101,8 @@ def model_of(
 ) -> onnx.ModelProto:
     """An ONNX model of `constant`, `observe` and `onnx` operations.
 
-    Inputs are named x0, x1, ... and outputs y0, y1, ... in their order. Without `typed` their shapes are left
-    open, so that the model also runs on several samples at once.
+    Inputs are named x0, x1, ... and outputs y0, y1, ... in their order. Without `typed` their
+    shapes are left open, so that the model also runs on several samples at once.
     """
     from lutra.ir.ops import Constant, Observe, Onnx
 

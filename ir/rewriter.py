@@ -35,6 +35,7 @@ class Rewriter:
             before = self.graph._last
         if node.graph is not None:
             raise VerifyError("V001", f"{node.opname} is in a graph already")
+        self._own(before)
         for value in node.operands:
             if value.owner.graph is None:
                 self.insert(value.owner, before=before, loc=loc)
@@ -64,7 +65,7 @@ class Rewriter:
         for value in values:
             if value.owner.graph is None:
                 self.insert(value.owner, before=node, loc=node.loc)
-            elif value.owner is not node:
+            if value.owner is not node:
                 value.owner.loc = merge(value.owner.loc, node.loc)
         for old, value in zip(node.results, values, strict=True):
             self.replace_uses(old, value)
@@ -74,8 +75,11 @@ class Rewriter:
         """Let the users of `old` (all, or `only` these) read `new` instead."""
         if old is new:
             return
-        for user in old.users if only is None else only:
+        users = [user for user in old.users if only is None or user in only]
+        for user in users:
             self._substitute(user, old, new)
+        if new.type != old.type:
+            self._retype(users)
         self.changes += 1
 
     def insert_after(self, value: Value, node: T) -> T:
@@ -87,6 +91,7 @@ class Rewriter:
 
     def erase(self, node: Op) -> None:
         """Take an operation out. An error names its users if there are any."""
+        self._own(node)
         users = [user for value in node.results for user in value.users]
         if users:
             raise VerifyError(
@@ -98,6 +103,10 @@ class Rewriter:
         self.graph._unlink(node)
         self.changes += 1
 
+    def _own(self, node: Op | None) -> None:
+        if node is not None and node.graph is not self.graph:
+            raise VerifyError("V001", f"{node.opname} is not in graph {self.graph.name!r}")
+
     def _substitute(self, user: Op, old: Value, new: Value) -> None:
         for name in user.operand_fields:
             field = getattr(user, name)
@@ -107,18 +116,33 @@ class Rewriter:
                 setattr(user, name, tuple(new if value is old else value for value in field))
         old._users.pop(user, None)
         new._users[user] = None
-        if new.type != old.type:
-            self._retype(user)
 
-    def _retype(self, start: Op) -> None:
-        """Infer again, from `start` on, as long as types change."""
-        queue = [start]
-        while queue:
-            node = queue.pop()
-            for value, type in zip(node.results, node.result_types(), strict=True):
-                if value.type != type:
-                    value.type = type
-                    queue += value.users
+    def _retype(self, users: Sequence[Op]) -> None:
+        """Infer again, from `users` on down the graph, as long as types change."""
+        pending = set(users)
+        node = self.graph._first
+        while pending and node is not None:
+            if node in pending:
+                pending.remove(node)
+                for value, type in zip(node.results, _types(node), strict=True):
+                    if value.type != type:
+                        value.type = type
+                        pending.update(value.users)
+            node = node._next
+
+
+def _types(node: Op) -> tuple[Type, ...]:
+    """The types that a node derives; an error where its operands' new types make no sense to it."""
+    try:
+        return node.result_types()
+    except (VerifyError, ValueError, IndexError) as error:
+        message = error.message if isinstance(error, VerifyError) else str(error)
+        raise VerifyError(
+            error.code if isinstance(error, VerifyError) else "V001",
+            f"{node.opname} does not take its operands' new types: {message}",
+            nodes=node.loc,
+            lines=[*(repr(value.owner) for value in node.operands), repr(node)],
+        ) from error
 
 
 def merge(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:

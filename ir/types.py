@@ -25,10 +25,31 @@ MAX_MAGNITUDE = 2.0**62
 def frozen(array: ArrayLike, dtype: Any = None) -> Array:
     """A read-only, contiguous copy (or the array itself if it is that already)."""
     result = np.asarray(array, dtype=dtype)
-    if result.flags.writeable:
+    shared = isinstance(result.base, np.ndarray) and result.base.flags.writeable
+    if result.flags.writeable or shared or not result.flags.c_contiguous:
         result = np.array(result, order="C")
         result.flags.writeable = False
     return result
+
+
+def frozen_ints(array: ArrayLike) -> Ints:
+    """A read-only int64 copy. VerifyError (V001) where that would change a number."""
+    given = np.asarray(array)
+    if given.size and given.dtype.kind not in "iub":
+        if given.dtype.kind != "f":
+            raise VerifyError("V001", f"integers are expected, got {given.dtype}")
+        wrong = given[~(np.abs(given) < MAX_MAGNITUDE) | (given != np.rint(given))]
+        if wrong.size:
+            raise VerifyError("V001", f"integers are expected, got {wrong[0]}")
+    return frozen(given, np.int64)
+
+
+def broadcasts_to(source: Shape, target: Shape) -> bool:
+    """Whether an array of shape `source` broadcasts to `target` without enlarging it."""
+    try:
+        return np.broadcast_shapes(source, target) == target
+    except ValueError:
+        return False
 
 
 def compress(array: Array, *, keep: int = 0) -> Array:
@@ -83,10 +104,14 @@ class Int:
                     f"a value reaches {bound.astype(np.float64).max():.3g}",
                     help="lower the bits of weights and activations, or insert a look-up",
                 )
+            if not broadcasts_to(bound.shape, self.shape):
+                raise VerifyError("V001", f"bounds {bound.shape} do not fit shape {self.shape}")
             bound = bound.astype(np.int64).reshape(
                 (1,) * (len(self.shape) - bound.ndim) + bound.shape
             )
             object.__setattr__(self, name, frozen(compress(bound)))
+        if (self.lo > self.hi).any():
+            raise VerifyError("V001", f"a range is empty: [{self.min}, {self.max}]")
 
     @classmethod
     def bits_of(cls, shape: Sequence[int], bits: int, signed: bool = False) -> Int:
@@ -114,7 +139,7 @@ class Int:
     def bits(self) -> int:
         """Bits of the smallest integer format that holds the whole range, sign included."""
         if self.signed:
-            return max((-self.min - 1).bit_length(), self.max.bit_length()) + 1
+            return max((-self.min - 1).bit_length(), max(0, self.max).bit_length()) + 1
         return max(1, self.max.bit_length())
 
     @property

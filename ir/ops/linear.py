@@ -8,7 +8,7 @@ import numpy as np
 
 from lutra.ir import arith
 from lutra.ir.core import Op, Value, op
-from lutra.ir.types import Array, Int, Ints, Shape, frozen
+from lutra.ir.types import Array, Int, Ints, Shape, broadcasts_to, frozen_ints
 
 
 def _broadcasts(*shapes: Shape) -> Iterator[str]:
@@ -26,7 +26,7 @@ class MatMul(Op):
     w: Ints
 
     def normalise(self) -> None:
-        self.w = frozen(self.w, np.int64)
+        self.w = frozen_ints(self.w)
 
     def check(self) -> Iterator[str]:
         x = self.x.shape
@@ -60,7 +60,7 @@ class Conv(Op):
     group: int = 1
 
     def normalise(self) -> None:
-        self.w = frozen(self.w, np.int64)
+        self.w = frozen_ints(self.w)
         space = self.w.ndim - 2
         self.strides = tuple(self.strides) or (1,) * space
         self.dilations = tuple(self.dilations) or (1,) * space
@@ -76,6 +76,8 @@ class Conv(Op):
             yield f"x {x} and w {w} need the same number of axes, 3 to 5"
         elif len(self.strides) != len(w) - 2 or len(self.dilations) != len(w) - 2:
             yield "strides and dilations need one number for each spatial axis"
+        elif min(*self.strides, *self.dilations, self.group) < 1:
+            yield "strides, dilations and group are 1 or more"
         elif x[1] != w[1] * self.group or w[0] % self.group:
             yield f"x {x} and w {w} do not fit with group={self.group}"
         elif any(e > n for e, n in zip(self.extent, x[2:], strict=True)):
@@ -93,15 +95,16 @@ class Conv(Op):
 
     def _bound(self, bound: Ints) -> Ints:
         """Where ranges are the same at every position, one position stands for all."""
-        n, c, *space = self.x.shape
+        channels, *space = self.x.shape[1:]
         uniform = all(size == 1 for size in bound.shape[2:])
-        return np.broadcast_to(bound, (bound.shape[0], c, *(self.extent if uniform else space)))
+        positions = self.extent if uniform else space
+        return np.broadcast_to(bound, (bound.shape[0], channels, *positions))
 
     def _conv(self, x: Array, w: Array) -> Array:
         return arith.conv(x, w, self.strides, self.dilations, self.group)
 
     def eval(self, x: Array) -> Array:
-        flat = self._conv(x.reshape(-1, *x.shape[2:]), self.w)
+        flat = self._conv(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), self.w)
         return flat.reshape(*x.shape[:2], *flat.shape[1:])
 
 
@@ -163,10 +166,10 @@ class AddClear(Op):
     c: Ints
 
     def normalise(self) -> None:
-        self.c = frozen(self.c, np.int64)
+        self.c = frozen_ints(self.c)
 
     def check(self) -> Iterator[str]:
-        if _enlarges(self.x.shape, self.c.shape):
+        if not broadcasts_to(self.c.shape, self.x.shape):
             yield f"c {self.c.shape} does not broadcast to x {self.x.shape}"
 
     def infer(self) -> Int:
@@ -185,10 +188,10 @@ class MulClear(Op):
     c: Ints
 
     def normalise(self) -> None:
-        self.c = frozen(self.c, np.int64)
+        self.c = frozen_ints(self.c)
 
     def check(self) -> Iterator[str]:
-        if _enlarges(self.x.shape, self.c.shape):
+        if not broadcasts_to(self.c.shape, self.x.shape):
             yield f"c {self.c.shape} does not broadcast to x {self.x.shape}"
 
     def infer(self) -> Int:
@@ -196,7 +199,7 @@ class MulClear(Op):
         return Int.of(x.shape, *arith.product_bounds((x.lo, x.hi), (self.c, self.c)))
 
     def eval(self, x: Array) -> Array:
-        return x * self.c
+        return arith.multiply(x, self.c)
 
 
 @op("sum")
@@ -208,15 +211,13 @@ class Sum(Op):
     keepdims: bool = True
 
     def check(self) -> Iterator[str]:
-        if not all(0 <= axis < len(self.x.shape) for axis in self.axes):
-            yield f"axes {self.axes} are not axes of x {self.x.shape}"
+        if not {*self.axes} <= {*range(len(self.x.shape))} or len({*self.axes}) < len(self.axes):
+            yield f"axes {self.axes} are not axes of x {self.x.shape}, each named once"
 
     def infer(self) -> Int:
         x = self.x.int_type
-        bounds = (
-            arith.expand(bound, x, self.axes).sum(self.axes, keepdims=self.keepdims)
-            for bound in (x.lo, x.hi)
-        )
+        full = (arith.expand(bound, x, self.axes) for bound in (x.lo, x.hi))
+        bounds = (arith.total(bound, self.axes, self.keepdims) for bound in full)
         shape = tuple(
             1 if axis in self.axes else size
             for axis, size in enumerate(x.shape)
@@ -225,13 +226,4 @@ class Sum(Op):
         return Int.of(shape, *bounds)
 
     def eval(self, x: Array) -> Array:
-        total: Array = x.sum(tuple(axis + 1 for axis in self.axes), keepdims=self.keepdims)
-        return total
-
-
-def _enlarges(shape: Shape, clear: Shape) -> bool:
-    """Whether broadcasting against `clear` fails or changes `shape`."""
-    try:
-        return np.broadcast_shapes(shape, clear) != shape
-    except ValueError:
-        return True
+        return arith.total(x, tuple(axis + 1 for axis in self.axes), self.keepdims)

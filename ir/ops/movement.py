@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lutra.ir.core import Op, Value, op
-from lutra.ir.types import Array, Int, Ints, Shape, frozen
+from lutra.ir.types import Array, Int, Ints, Shape, broadcasts_to, frozen_ints
 
 
 class Movement(Op):
@@ -34,7 +34,8 @@ class Movement(Op):
 
     def move(self, array: Array) -> Array:
         """Move an array that broadcasts to x's shape: the elements' ranges, scales, ..."""
-        return self.eval(np.broadcast_to(array, self.x.shape)[None])[0]
+        moved: Array = self.eval(np.broadcast_to(array, self.x.shape)[None])[0]
+        return moved
 
 
 @op("reshape")
@@ -45,7 +46,8 @@ class Reshape(Movement):
     shape: Shape
 
     def check(self) -> Iterator[str]:
-        if np.prod(self.shape, dtype=np.int64) != np.prod(self.x.shape, dtype=np.int64):
+        sizes = [np.prod(shape, dtype=np.int64) for shape in (self.x.shape, self.shape)]
+        if sizes[0] != sizes[1] or min(self.shape, default=0) < 0:
             yield f"{self.x.shape} cannot be reshaped to {self.shape}"
 
     def result_shape(self) -> Shape:
@@ -99,7 +101,8 @@ class Slice(Movement):
         return tuple(len(range(*part.indices(size))) for part, size in pairs)
 
     def eval(self, x: Array) -> Array:
-        return x[(slice(None), *self.slices)]
+        parts = (slice(None), *self.slices)
+        return x[parts]
 
 
 @op("gather")
@@ -110,18 +113,20 @@ class Gather(Movement):
     indices: Ints
 
     def normalise(self) -> None:
-        self.indices = frozen(self.indices, np.int64)
+        self.indices = frozen_ints(self.indices)
 
     def check(self) -> Iterator[str]:
         size = int(np.prod(self.x.shape, dtype=np.int64))
-        if self.indices.size and not 0 <= self.indices.min() <= self.indices.max() < size:
-            yield f"indices reach [{self.indices.min()}, {self.indices.max()}], x has {size} elements"
+        reach = (self.indices.min(initial=0), self.indices.max(initial=-1))
+        if reach[0] < 0 or reach[1] >= size:
+            yield f"indices reach [{reach[0]}, {reach[1]}], x has {size} elements"
 
     def result_shape(self) -> Shape:
         return self.indices.shape
 
     def eval(self, x: Array) -> Array:
-        return x.reshape(x.shape[0], -1)[:, self.indices]
+        flat = x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
+        return np.asarray(flat[:, self.indices])
 
 
 @op("pad")
@@ -163,11 +168,7 @@ class Broadcast(Movement):
     shape: Shape
 
     def check(self) -> Iterator[str]:
-        try:
-            fits = np.broadcast_shapes(self.x.shape, self.shape) == self.shape
-        except ValueError:
-            fits = False
-        if not fits:
+        if not broadcasts_to(self.x.shape, self.shape):
             yield f"{self.x.shape} does not broadcast to {self.shape}"
 
     def result_shape(self) -> Shape:
@@ -175,9 +176,8 @@ class Broadcast(Movement):
 
     def eval(self, x: Array) -> Array:
         lead = (1,) * (len(self.shape) - (x.ndim - 1))
-        return np.broadcast_to(
-            x.reshape(x.shape[0], *lead, *x.shape[1:]), (x.shape[0], *self.shape)
-        )
+        x = x.reshape(x.shape[0], *lead, *x.shape[1:])
+        return np.broadcast_to(x, (x.shape[0], *self.shape))
 
 
 @op("concat")
@@ -207,25 +207,9 @@ class Concat(Op):
         return Int.of(shape, *bounds)
 
     def join(self, arrays: list[Array]) -> Array:
-        """Join arrays, each of which broadcasts to its operand's shape."""
-        ranks = [len(x.shape) for x in self.xs]
-        full = []
-        for array, x, rank in zip(arrays, self.xs, ranks, strict=True):
-            shape = [*np.broadcast_shapes(array.shape, (1,) * rank)]
-            shape[self.axis] = x.shape[self.axis]
-            full.append(np.broadcast_to(array, shape))
-        common = np.broadcast_shapes(
-            *(a.shape[: self.axis] + (1,) + a.shape[self.axis + 1 :] for a in full)
-        )
-        return np.concatenate(
-            [
-                np.broadcast_to(
-                    a, common[: self.axis] + (a.shape[self.axis],) + common[self.axis + 1 :]
-                )
-                for a in full
-            ],
-            axis=self.axis,
-        )
+        """Join arrays, each of which broadcasts to its operand's shape: ranges, scales, ..."""
+        full = [np.broadcast_to(a, x.shape) for a, x in zip(arrays, self.xs, strict=True)]
+        return np.concatenate(full, axis=self.axis)
 
     def eval(self, *xs: Array) -> Array:
         return np.concatenate(xs, axis=self.axis + 1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lutra.ir import arith
 from lutra.ir.core import Op, Value, op
-from lutra.ir.types import Array, Int, Ints, compress, frozen
+from lutra.ir.types import Array, Int, Ints, broadcasts_to, compress, frozen, frozen_ints
 
 
 @op("lookup")
@@ -27,7 +27,7 @@ class Lookup(Op):
     table: Ints
 
     def normalise(self) -> None:
-        self.table = frozen(compress_table(np.asarray(self.table, dtype=np.int64)))
+        self.table = frozen(compress_table(np.atleast_1d(frozen_ints(self.table))))
 
     @property
     def entries(self) -> int:
@@ -42,41 +42,32 @@ class Lookup(Op):
                 f"the input's range [{x.min}, {x.max}] leaves the table's "
                 f"[{self.base}, {self.base + n - 1}]"
             )
+        if not broadcasts_to(self.table.shape[:-1], x.shape):
+            yield f"tables of shape {self.table.shape[:-1]} do not broadcast to x {x.shape}"
+
+    @property
+    def which(self) -> Ints:
+        """Number of the table that each element of x reads, counted over the leading axes."""
         lead = self.table.shape[:-1]
-        try:
-            fits = np.broadcast_shapes(lead, x.shape) == x.shape
-        except ValueError:
-            fits = False
-        if not fits:
-            yield f"tables of shape {lead} do not broadcast to x {x.shape}"
+        return np.arange(int(np.prod(lead)), dtype=np.int64).reshape(lead)
 
     def infer(self) -> Int:
-        x = self.x.int_type
-        lo, hi = np.broadcast_arrays(x.lo - self.base, x.hi - self.base)
-        if self.table.ndim == 1:
-            pairs, where = np.unique(
-                np.stack([lo.ravel(), hi.ravel()]), axis=1, return_inverse=True
-            )
-            reach = [self.table[a : b + 1] for a, b in pairs.T]
-            where = where.reshape(lo.shape)
-            low, high = (np.array([f(part) for part in reach])[where] for f in (np.min, np.max))
-            return Int.of(x.shape, low, high)
-        entry = np.arange(self.entries)
-        live = (entry >= lo[..., None]) & (entry <= hi[..., None])
-        big = np.iinfo(np.int64)
-        low = np.where(live, self.table, big.max).min(-1)
-        high = np.where(live, self.table, big.min).max(-1)
-        return Int.of(x.shape, low, high)
+        x, n = self.x.int_type, self.entries
+        if x.min < self.base or x.max >= self.base + n:  # `check` refuses it; both halves count
+            reach = np.abs(self.table).max(-1)
+            return Int.of(x.shape, -reach, reach)
+        first, last = x.lo - self.base, x.hi - self.base
+        cases, where = np.unique((self.which * n + first) * n + last, return_inverse=True)
+        spans = (cases // n**2, cases // n % n, cases % n)
+        low, high = extremes(self.table.reshape(-1, n), *spans)
+        shape = np.broadcast_shapes(self.which.shape, first.shape, last.shape)
+        return Int.of(x.shape, low[where].reshape(shape), high[where].reshape(shape))
 
     def eval(self, x: Array) -> Array:
         n = self.entries
         index = (x - self.base) & (2 * n - 1)
-        table = np.concatenate([self.table, -self.table], axis=-1)
-        lead = table.shape[:-1]
-        if not lead:
-            return table[index]
-        which = np.arange(int(np.prod(lead)), dtype=np.int64).reshape(lead)
-        return table.reshape(-1)[which * (2 * n) + index]
+        entry = self.table.reshape(-1)[self.which * n + (index & (n - 1))]
+        return np.where(index < n, entry, -entry)
 
 
 @op("round")
@@ -144,7 +135,7 @@ class Mul(Op):
         return Int.of(x.shape, *arith.product_bounds((x.lo, x.hi), (y.lo, y.hi)))
 
     def eval(self, x: Array, y: Array) -> Array:
-        return x * y
+        return arith.multiply(x, y)
 
 
 @op("assume")
@@ -160,14 +151,14 @@ class Assume(Op):
     hi: Ints
 
     def normalise(self) -> None:
-        self.lo, self.hi = (frozen(np.asarray(bound), np.int64) for bound in (self.lo, self.hi))
+        self.lo, self.hi = frozen_ints(self.lo), frozen_ints(self.hi)
 
     def check(self) -> Iterator[str]:
-        if (self.lo > self.hi).any():
+        misfits = [b.shape for b in (self.lo, self.hi) if not broadcasts_to(b.shape, self.x.shape)]
+        if misfits:
+            yield f"bounds of shape {misfits[0]} do not broadcast to x {self.x.shape}"
+        elif (self.lo > self.hi).any():
             yield "lo is above hi"
-        for bound in (self.lo, self.hi):
-            if np.broadcast_shapes(bound.shape, self.x.shape) != self.x.shape:
-                yield f"bounds of shape {bound.shape} do not broadcast to x {self.x.shape}"
 
     def infer(self) -> Int:
         x = self.x.int_type
@@ -179,6 +170,23 @@ class Assume(Op):
     def violations(self, x: Array) -> int:
         """How many elements of x lie outside."""
         return int(((x < self.lo) | (x > self.hi)).sum())
+
+
+def extremes(tables: Ints, which: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints]:
+    """Least and greatest entries of tables[which, first : last + 1], in bounded memory.
+
+    tables is [t, n]; the others are of one shape [cases], as are the results.
+    """
+    entry = np.arange(tables.shape[1])
+    chunk = max(1, arith.CHUNK // 8 // tables.shape[1])
+    low, high = np.empty_like(which), np.empty_like(which)
+    big = np.iinfo(np.int64)
+    for start in range(0, len(which), chunk):
+        part = slice(start, start + chunk)
+        rows, live = tables[which[part]], (entry >= first[part, None]) & (entry <= last[part, None])
+        low[part] = np.where(live, rows, big.max).min(-1)
+        high[part] = np.where(live, rows, big.min).max(-1)
+    return low, high
 
 
 def compress_table(table: Ints) -> Ints:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lutra.ir import ort
 from lutra.ir.core import Graph, Input, Op, Return, Value
-from lutra.ir.errors import InputError
+from lutra.ir.errors import InputError, did_you_mean
 from lutra.ir.ops import Assume, Constant, Observe, Onnx
 from lutra.ir.types import Array, Int, Tensor
 
@@ -48,6 +48,7 @@ class Interpreter:
         self.graph = graph
         self.fetch = tuple(graph.outputs if fetch is None else fetch)
         self.violations: dict[Assume, int] = {}
+        self._needed = self._dependencies()
         self._steps = self._plan()
         self._last_use: dict[Value, int] = {}
         for index, step in enumerate(self._steps):
@@ -65,9 +66,8 @@ class Interpreter:
                 steps.extend(floats)
             floats.clear()
 
-        wanted = self._needed()
         for op in self.graph.ops:
-            if op not in wanted:
+            if op not in self._needed:
                 continue
             if isinstance(op, Onnx | Constant | Observe):
                 floats.append(op)
@@ -77,7 +77,7 @@ class Interpreter:
         flush()
         return steps
 
-    def _needed(self) -> set[Op]:
+    def _dependencies(self) -> set[Op]:
         """The operations on which a fetched value depends."""
         needed: set[Op] = set()
         stack = [value.owner for value in self.fetch]
@@ -94,7 +94,8 @@ class Interpreter:
         Returns one array (samples, *shape) for each fetched value.
         """
         feeds = self._feeds(inputs)
-        samples = max((array.shape[0] for array in feeds.values()), default=1)
+        counts = {array.shape[0] for array in feeds.values()}
+        samples = 0 if 0 in counts else max(counts, default=1)
         values: dict[Value, Array] = dict(feeds)
         for index, step in enumerate(self._steps):
             if isinstance(step, _Segment):
@@ -121,39 +122,55 @@ class Interpreter:
         if isinstance(op, Assume):
             count = op.violations(arrays[0])
             self.violations[op] = self.violations.get(op, 0) + count
-        result = op.eval(*arrays)
+        result = self.compute(op, arrays)
         results = result if isinstance(result, tuple) else (result,)
         values.update(zip(op.results, results, strict=True))
 
+    def compute(self, op: Op, operands: Sequence[Array]) -> Array | tuple[Array, ...]:
+        """What an operation computes. A subclass that models a machine bends it here."""
+        result: Array | tuple[Array, ...] = op.eval(*operands)
+        return result
+
     def _feeds(self, inputs: Sequence[Array] | Mapping[str, Array]) -> dict[Value, Array]:
-        nodes = self.graph.inputs
+        nodes = {node.name: node for node in self.graph.inputs}
         if not isinstance(inputs, Mapping):
-            inputs = dict(zip((node.name for node in nodes), inputs, strict=True))
+            if len(inputs) != len(nodes):
+                raise InputError("I004", f"{len(inputs)} inputs are given, not {len(nodes)}")
+            inputs = dict(zip(nodes, inputs, strict=True))
+        unknown = [name for name in inputs if name not in nodes]
+        if unknown:
+            raise InputError(
+                "I004", f"no input {unknown[0]!r}", help=did_you_mean(unknown[0], list(nodes))
+            )
         feeds = {}
-        for node in nodes:
-            if node.name not in inputs:
-                raise InputError("I004", f"input {node.name!r} is missing")
-            array = np.asarray(inputs[node.name])
-            if array.shape[1:] != node.type.shape:
-                raise InputError(
-                    "I001",
-                    f"input {node.name!r} has shape {array.shape}, not (samples, "
-                    f"{', '.join(map(str, node.type.shape))})",
-                )
-            dtype = node.type.dtype if isinstance(node.type, Tensor) else "int64"
-            if isinstance(node.type, Int):
-                self._check_range(node, array)
-            feeds[node.result] = array.astype(dtype, copy=False)
+        for name, node in nodes.items():
+            if node in self._needed:
+                if name not in inputs:
+                    raise InputError("I004", f"input {name!r} is missing")
+                feeds[node.result] = _fed(node, np.asarray(inputs[name]))
+        if len({len(array) for array in feeds.values()} - {1}) > 1:
+            counts = ", ".join(f"{len(array)}" for array in feeds.values())
+            raise InputError("I001", f"inputs differ in their number of samples: {counts}")
         return feeds
 
-    @staticmethod
-    def _check_range(node: Input, array: Array) -> None:
-        assert isinstance(node.type, Int)
-        if array.size and (array.min() < node.type.min or array.max() > node.type.max):
+
+def _fed(node: Input, array: Array) -> Array:
+    """An array given for an input, checked and in the input's own data type."""
+    if array.ndim == 0 or array.shape[1:] != node.type.shape:
+        sizes = "".join(f", {size}" for size in node.type.shape)
+        raise InputError(
+            "I001", f"input {node.name!r} has shape {array.shape}, not (samples{sizes})"
+        )
+    dtype = np.dtype(node.type.dtype if isinstance(node.type, Tensor) else "int64")
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise InputError("I002", f"input {node.name!r} has data type {array.dtype}, not {dtype}")
+    if isinstance(node.type, Int) and array.size:
+        lo, hi = array.min(), array.max()
+        if lo < node.type.min or hi > node.type.max:
             raise InputError(
-                "I002",
-                f"input {node.name!r} reaches [{array.min()}, {array.max()}], outside of {node.type}",
+                "I002", f"input {node.name!r} reaches [{lo}, {hi}], outside of {node.type}"
             )
+    return array.astype(dtype, copy=False)
 
 
 def evaluate(graph: Graph, inputs: Sequence[Array] | Mapping[str, Array]) -> tuple[Array, ...]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 OPSET = 21
 """The one opset at which float-level nodes are kept."""
 
+SMALL = 1024
+"""Constants of more elements (weights, never axes or sizes) are kept from shape inference."""
+
 IR_VERSION = 10
 """Written on every model that Lutra builds; the pinned onnxruntime reads it."""
 
@@ -51,19 +54,27 @@ def attribute_protos(attrs: Mapping[str, Any]) -> list[onnx.AttributeProto]:
 def infer_types(
     op_type: str, domain: str, attrs: Mapping[str, Any], inputs: Sequence[Value | None]
 ) -> tuple[Tensor, ...]:
-    """Result types of one node by ONNX's own shape inference."""
+    """Result types of one node by ONNX's own shape inference.
+
+    ModelError F004 where ONNX knows no such operator, F003 where it cannot tell a type; VerifyError
+    V001 where the operator does not take these operands.
+    """
     from lutra.ir.ops.onnx import constant_of
 
     names = ["" if value is None else f"x{i}" for i, value in enumerate(inputs)]
-    schema = onnx.defs.get_schema(op_type, OPSET, domain) if not domain else None
-    if schema is None:
+    if domain or not onnx.defs.has(op_type, OPSET):
         raise ModelError("F004", f"no ONNX shape inference for {domain}::{op_type}")
+    schema = onnx.defs.get_schema(op_type, OPSET)
     outputs = ["y"] if schema.max_output == 1 else [f"y{i}" for i in range(schema.min_output)]
     node = onnx.helper.make_node(op_type, names, outputs, domain=domain)
     node.attribute.extend(attribute_protos(attrs))
     present = [(n, v) for n, v in zip(names, inputs, strict=True) if v is not None]
     constants = ((name, constant_of(value)) for name, value in present)
-    data = {n: onnx.numpy_helper.from_array(c, n) for n, c in constants if c is not None}
+    data = {
+        name: onnx.numpy_helper.from_array(constant, name)
+        for name, constant in constants
+        if constant is not None and constant.size <= SMALL
+    }
     try:
         types = onnx.shape_inference.infer_node_outputs(
             schema,
@@ -186,6 +197,9 @@ class Session:
         """
         if samples == 1:
             return [result[None] for result in self.run([array[0] for array in arrays])]
+        if samples == 0:
+            one = self.run([np.zeros(array.shape[1:], array.dtype) for array in arrays])
+            return [result[None][:0] for result in one]
         batchable = all(a.ndim > 1 and a.shape[:2] == (samples, 1) for a in arrays)
         if samples > 2 and batchable and self._batches is None:
             self._batches = self._try_batch([array[:2, 0] for array in arrays])

@@ -84,14 +84,16 @@ class _Parser:
     def module(self) -> Module:
         if not self._is("name", "graph"):
             return Module([self._body("main", "end")])
-        graphs = []
+        graphs: dict[str, Graph] = {}
         while self._accept("name", "graph"):
-            name = self._expect("name").text
+            name = self._expect("name")
+            if name.text in graphs:
+                self._fail(name, f"there is a graph {name.text!r} above")
             self._expect("punct", "{")
-            graphs.append(self._body(name, "punct"))
+            graphs[name.text] = self._body(name.text, "punct")
             self._expect("punct", "}")
         self._expect("end")
-        return Module(graphs)
+        return Module(graphs.values())
 
     def _body(self, name: str, stop: str) -> Graph:
         graph, self.values = Graph(name), {}
@@ -102,27 +104,38 @@ class _Parser:
 
     def _operation(self, rewriter: Rewriter) -> None:
         start = self.token
-        results: list[str] = []
-        while self._is("value"):
-            results.append(self._next().text)
-            self._accept("punct", ",")
-        if results:
-            self._expect("punct", "=")
+        results = self._results()
         head = self._expect("name")
         operands, attributes = self._items()
-        types = self._types() if self._accept("punct", ":") else ()
+        types = self._types() if self._accept("punct", ":") else []
         loc = self._locations() if self._accept("name", "loc") else ()
-        op = self._build(head, results, operands, attributes, types)
+        printed = tuple(type for _, type in types)
+        op = self._build(head, results, operands, attributes, printed)
         op.loc = loc
         rewriter.graph._link(op, None)
         if results and len(results) != len(op.results):
             self._fail(
                 start, f"{op.opname} has {len(op.results)} results, {len(results)} are named"
             )
-        for printed, value in zip(types, op.results, strict=False):
-            if str(printed) != str(value.type):
-                self._fail(start, f"the type is {value.type}, not {printed}")
+        if types and len(types) != len(op.results):
+            self._fail(
+                types[0][0], f"{op.opname} has {len(op.results)} results, {len(types)} types stand"
+            )
+        for (token, type), value in zip(types, op.results, strict=False):
+            if str(type) != str(value.type):
+                self._fail(token, f"the type is {value.type}, not {type}")
         self.values.update(zip(results, op.results, strict=False))
+
+    def _results(self) -> list[str]:
+        names: list[str] = []
+        while self._is("value"):
+            if self.token.text in self.values or self.token.text in names:
+                self._fail(self.token, f"{self.token.text} is defined above")
+            names.append(self._next().text)
+            if not self._accept("punct", ","):
+                self._expect("punct", "=")
+                return names
+        return names
 
     def _items(self) -> tuple[list[Value | None], dict[str, Any]]:
         operands: list[Value | None] = []
@@ -155,7 +168,7 @@ class _Parser:
         if token.kind == "number":
             return _number(token.text)
         if token.kind == "string":
-            return json.loads(token.text)
+            return self._unquote(token, token.text)
         if token.text in ("true", "false"):
             return token.text == "true"
         if token.kind == "constant":
@@ -167,23 +180,29 @@ class _Parser:
         if token.text == "{":
             return self._map()
         if token.kind == "name" and self._accept("punct", "["):
-            return np.array(self._list(), dtype=self._dtype(token, token.text))
+            return self._array(token, self._list())
         if token.kind == "name" and self._accept("punct", "("):
-            scalar = np.array(self._attribute(), dtype=self._dtype(token, token.text))
+            scalar = self._array(token, self._attribute())
             self._expect("punct", ")")
             return scalar
         if token.kind == "type" and self._accept("punct", "("):
             self._expect("punct", ")")
-            empty = _type(token.text)
-            assert isinstance(empty, Tensor)
-            return np.zeros(empty.shape, empty.dtype)
+            empty = self._type(token)
+            if isinstance(empty, Tensor):
+                return np.zeros(empty.shape, _dtype(empty.dtype))
         self._fail(token, "an attribute's value is expected")
 
-    def _dtype(self, token: _Token, name: str) -> Any:
+    def _array(self, dtype: _Token, items: Any) -> Array:
         try:
-            return np.dtype(name)
-        except TypeError:
-            self._fail(token, f"{name!r} is no data type")
+            return np.array(items, dtype=_dtype(dtype.text))
+        except (TypeError, ValueError, OverflowError) as error:
+            self._fail(dtype, str(error))
+
+    def _unquote(self, token: _Token, text: str) -> str:
+        try:
+            return str(json.loads(text))
+        except ValueError as error:
+            self._fail(token, f"the string is not JSON: {error}")
 
     def _list(self) -> list[Any]:
         items: list[Any] = []
@@ -196,24 +215,35 @@ class _Parser:
     def _map(self) -> dict[str, Any]:
         items: dict[str, Any] = {}
         while not self._accept("punct", "}"):
-            key = json.loads(self._expect("string").text)
+            key = self._string()
             self._expect("punct", "=")
             items[key] = self._attribute()
             if not self._is("punct", "}"):
                 self._expect("punct", ",")
         return items
 
-    def _types(self) -> tuple[Type, ...]:
-        types = [_type(self._expect("type").text)]
-        while self._accept("punct", ","):
-            types.append(_type(self._expect("type").text))
-        return tuple(types)
+    def _types(self) -> list[tuple[_Token, Type]]:
+        types: list[tuple[_Token, Type]] = []
+        while not types or self._accept("punct", ","):
+            token = self._expect("type")
+            types.append((token, self._type(token)))
+        return types
+
+    def _type(self, token: _Token) -> Type:
+        try:
+            return _type(token.text)
+        except (Error, TypeError) as error:
+            self._fail(token, error.message if isinstance(error, Error) else str(error))
 
     def _locations(self) -> tuple[str, ...]:
-        names = [json.loads(self._expect("string").text)]
+        names = [self._string()]
         while self._accept("punct", ","):
-            names.append(json.loads(self._expect("string").text))
+            names.append(self._string())
         return tuple(names)
+
+    def _string(self) -> str:
+        token = self._expect("string")
+        return self._unquote(token, token.text)
 
     # --- operations -----------------------------------------------------------------------------
     def _build(
@@ -226,8 +256,10 @@ class _Parser:
     ) -> Op:
         try:
             if head.text == "input":
+                if not (len(results) == len(types) == 1) or operands or attributes:
+                    self._fail(head, "an input reads `%name = input : type`")
                 name = results[0][1:]
-                return Input(json.loads(name) if name.startswith('"') else name, types[0])
+                return Input(self._unquote(head, name) if name[:1] == '"' else name, types[0])
             if head.text.startswith("onnx."):
                 domain = attributes.pop("domain", "")
                 tensors = typing.cast("tuple[Tensor, ...]", types)
@@ -239,7 +271,7 @@ class _Parser:
             return self._declared(OPS[head.text], operands, attributes)
         except TextError:
             raise
-        except (Error, TypeError, ValueError, IndexError) as error:
+        except (Error, TypeError, ValueError, OverflowError) as error:
             message = error.message if isinstance(error, Error) else str(error)
             self._fail(head, message)
 
@@ -261,10 +293,7 @@ class _Parser:
                     f"{cls.opname} has no attribute {name!r}; "
                     f"{did_you_mean(name, cls.attribute_fields)}"
                 )
-            kind = typing.get_origin(hints[name])
-            fields[name] = (
-                tuple(value) if kind is tuple else _array(value) if kind is np.ndarray else value
-            )
+            fields[name] = _fit(name, value, hints[name])
         return cls(**fields)
 
     # --- tokens ---------------------------------------------------------------------------------
@@ -304,12 +333,25 @@ class _Parser:
         )
 
 
-def _array(value: Any) -> Array:
-    """Untagged numbers are int64 or float32."""
-    if isinstance(value, np.ndarray):
-        return value
-    array = np.array(value)
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+def _fit(name: str, value: Any, hint: Any) -> Any:
+    """An attribute's value as its declaration wants it. ValueError where it is another kind."""
+    kind = typing.get_origin(hint) or hint
+    if kind is np.ndarray and isinstance(value, int | float | list):
+        array = np.array(value)  # untagged numbers are int64 or float32
+        return array.astype(np.float32) if array.dtype == np.float64 else array
+    if kind is tuple and isinstance(value, list):
+        return tuple(_fit(name, item, typing.get_args(hint)[0]) for item in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind in (np.ndarray, tuple, float, int, bool, str) and type(value) is not kind:
+        raise ValueError(f"{name} is declared as {kind.__name__}, got {value!r}")
+    return value
+
+
+def _dtype(name: str) -> Any:
+    """The numpy type of a name, also of the names that numpy gives to types of strings."""
+    match = re.fullmatch(r"str(\d+)", name)
+    return np.dtype(f"<U{int(match[1]) // 32}" if match else name)
 
 
 def _number(text: str) -> int | float:
@@ -323,4 +365,4 @@ def _type(text: str) -> Type:
     shape = tuple(int(size) for size in dims.split("x") if size)
     if lo is not None:
         return Int.of(shape, int(lo), int(hi))
-    return Tensor(shape, dtype)
+    return Tensor(shape, _dtype(dtype).name)

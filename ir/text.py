@@ -41,13 +41,17 @@ class Printer:
 
     def name(self, value: Value) -> str:
         if value not in self.names:
-            wanted = value.owner.name if isinstance(value.owner, Input) else None
-            if wanted is None or wanted in self._taken:
-                wanted, self._count = str(self._count), self._count + 1
+            wanted = value.owner.name if isinstance(value.owner, Input) else self._number()
+            while wanted in self._taken:
+                wanted = self._number()
             self._taken.add(wanted)
             plain = re.fullmatch(r"[\w.]+", wanted)
             self.names[value] = f"%{wanted}" if plain else f"%{json.dumps(wanted)}"
         return self.names[value]
+
+    def _number(self) -> str:
+        self._count += 1
+        return str(self._count - 1)
 
     def op(self, op: Op) -> str:
         results = ", ".join(self.name(value) for value in op.results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lutra.ir.core import Graph, Module, Op, Value
+from lutra.ir.core import Graph, Input, Module, Op, Return, Value
 from lutra.ir.errors import VerifyError
 from lutra.ir.text import Printer
 
@@ -11,7 +11,8 @@ def verify(module: Module) -> None:
     """Raise VerifyError (V001, V002) unless every graph is valid.
 
     Operands are defined above their users, use-lists are right, each operation's own checks hold,
-    and every type is what the operation derives from its operands.
+    every type is what the operation derives from its operands, inputs have names of their own, and
+    the last operation, no other, is `return`.
     """
     for graph in module.graphs.values():
         verify_graph(graph)
@@ -20,6 +21,7 @@ def verify(module: Module) -> None:
 def verify_graph(graph: Graph) -> None:
     """Raise VerifyError (V001, V002) unless the graph is valid."""
     defined: set[Value] = set()
+    names: set[str] = set()
     for op in graph.ops:
         for value in op.operands:
             if value not in defined:
@@ -29,12 +31,20 @@ def verify_graph(graph: Graph) -> None:
         problems = list(op.check())
         if problems:
             _fail("V001", graph, op, "; ".join(problems))
+        if isinstance(op, Return) and op is not graph.terminator:
+            _fail("V001", graph, op, "`return` is not the last operation")
+        if isinstance(op, Input):
+            if op.name in names:
+                _fail("V001", graph, op, f"another input is named {op.name!r}")
+            names.add(op.name)
         types = op.result_types()
         if len(types) != len(op.results):
             _fail("V001", graph, op, f"{len(types)} results derived, {len(op.results)} present")
         for value, type in zip(op.results, types, strict=True):
             if value.type != type:
                 _fail("V001", graph, op, f"the type is {value.type}, derived is {type}")
+            if any(user.graph is not graph or value not in user.operands for user in value.users):
+                _fail("V002", graph, op, "a user is listed that does not read the result")
         defined.update(op.results)
     graph.terminator  # noqa: B018  (raises where there is none)
 

@@ -12,7 +12,7 @@ from lutra.ir.ops.movement import (
     Transpose,
 )
 from lutra.ir.ops.onnx import Constant, Onnx, constant_of, scalar_of
-from lutra.ir.ops.quantized import Dequantize, Observe, Quantize
+from lutra.ir.ops.quantized import Dequantize, IntConstant, Observe, Quantize
 from lutra.ir.ops.tables import Assume, Lookup, Max, Mul, Round
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Conv",
     "Dequantize",
     "Gather",
+    "IntConstant",
     "Lookup",
     "MatMul",
     "Max",

@@ -9,6 +9,7 @@ import numpy as np
 
 from lutra.ir import ort
 from lutra.ir.core import Op, Value, op
+from lutra.ir.errors import ModelError, VerifyError
 from lutra.ir.types import Array, Tensor, Type, frozen
 
 
@@ -54,9 +55,20 @@ class Onnx(Op):
         return self.types
 
     def check(self) -> Iterator[str]:
-        for value in self.operands:
-            if not isinstance(value.type, Tensor):
-                yield f"{self.op_type} reads {value.type}, an integer of the circuit"
+        integers = [value.type for value in self.operands if not isinstance(value.type, Tensor)]
+        if integers:
+            yield f"{self.op_type} reads {integers[0]}, an integer of the circuit"
+            return
+        try:
+            types = ort.infer_types(self.op_type, self.domain, self.attrs, self.inputs)
+        except ModelError:  # an operator or a shape that ONNX's inference does not know
+            return
+        except VerifyError as error:
+            yield error.message
+            return
+        for given, derived in zip(self.types, types, strict=False):
+            if given != derived:
+                yield f"the type of {self.op_type} is {derived}, not {given}"
 
     def input(self, index: int) -> Value | None:
         """The operand at a position of ONNX's signature, None where it is absent."""

@@ -7,7 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from lutra.ir.core import Op, Value, op
-from lutra.ir.types import Array, Int, Ints, Tensor, Type, compress, frozen
+from lutra.ir.types import (
+    Array,
+    Int,
+    Ints,
+    Tensor,
+    Type,
+    broadcasts_to,
+    compress,
+    frozen,
+    frozen_ints,
+)
 
 
 @op("observe")
@@ -44,11 +54,15 @@ class Quantize(Op):
 
     def normalise(self) -> None:
         self.scale = frozen(compress(np.asarray(self.scale)), np.float32)
-        self.zero_point = frozen(compress(np.asarray(self.zero_point)), np.int64)
+        self.zero_point = frozen_ints(compress(np.asarray(self.zero_point)))
 
     def check(self) -> Iterator[str]:
         if not isinstance(self.x.type, Tensor):
             yield f"x is {self.x.type}, not a float value"
+        for name in ("scale", "zero_point"):
+            shape = getattr(self, name).shape
+            if not broadcasts_to(shape, self.x.shape):
+                yield f"{name} {shape} does not broadcast to x {self.x.shape}"
         if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
             yield "a scale is not positive"
         if self.lo > self.hi:
@@ -59,7 +73,23 @@ class Quantize(Op):
 
     def eval(self, x: Array) -> Array:
         steps = np.rint(x.astype(np.float32) / self.scale).astype(np.float64) + self.zero_point
-        return np.clip(steps, self.lo, self.hi).astype(np.int64)
+        return np.asarray(np.clip(steps, self.lo, self.hi), np.int64)
+
+
+@op("int_constant")
+class IntConstant(Op):
+    """Clear integers: quantized weights, until a linear operation takes them in."""
+
+    value: Ints
+
+    def normalise(self) -> None:
+        self.value = frozen_ints(self.value)
+
+    def infer(self) -> Int:
+        return Int.of(self.value.shape, self.value, self.value)
+
+    def eval(self) -> Array:
+        return self.value[None]
 
 
 @op("dequantize")
@@ -77,13 +107,14 @@ class Dequantize(Op):
 
     def normalise(self) -> None:
         self.scale = frozen(compress(np.asarray(self.scale)), np.float32)
-        self.zero_point = frozen(compress(np.asarray(self.zero_point)), np.int64)
+        self.zero_point = frozen_ints(compress(np.asarray(self.zero_point)))
         self.offset = frozen(compress(np.asarray(self.offset)), np.float32)
 
     def check(self) -> Iterator[str]:
-        shapes = [self.scale.shape, self.zero_point.shape, self.offset.shape]
-        if np.broadcast_shapes(self.q.shape, *shapes) != self.q.shape:
-            yield f"scale, zero point and offset {shapes} do not broadcast to q {self.q.shape}"
+        for name in ("scale", "zero_point", "offset"):
+            shape = getattr(self, name).shape
+            if not broadcasts_to(shape, self.q.shape):
+                yield f"{name} {shape} does not broadcast to q {self.q.shape}"
 
     def infer(self) -> Tensor:
         return Tensor(self.q.int_type.shape)

@@ -1,0 +1,106 @@
+"""Float values that are known as scale * (q - zero_point) + offset for encrypted integers q."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lutra.ir import ort
+from lutra.ir.core import Op, Value
+from lutra.ir.ops import Constant, Dequantize, IntConstant, MulClear, Onnx, constant_of
+from lutra.ir.types import Array, Int, Ints
+
+TOLERANCE = 1 / 256
+"""Relative error that rescaling by integers may add to a scale."""
+MAX_FACTOR = 1 << 12
+
+
+def dequantized(value: Value | None) -> Dequantize | None:
+    """The dequantize operation behind a value, if it reads encrypted integers."""
+    if value is not None and isinstance(value.owner, Dequantize):
+        return None if isinstance(value.owner.q.owner, IntConstant) else value.owner
+    return None
+
+
+def quantized_weights(value: Value | None) -> tuple[Ints, Array] | None:
+    """(integers, scale) of a weight that stands as dequantize(int_constant)."""
+    dequantize = None if value is None else value.owner
+    if not isinstance(dequantize, Dequantize) or not isinstance(dequantize.q.owner, IntConstant):
+        return None
+    return dequantize.q.owner.value - dequantize.zero_point, dequantize.scale
+
+
+def clear_value(value: Value) -> Array | None:
+    """The tensor behind a constant or a dequantized integer constant."""
+    weights = quantized_weights(value)
+    if weights is not None:
+        return (weights[0] * weights[1]).astype(np.float32)
+    return constant_of(value)
+
+
+def varies(array: Array, rank: int, axes: Sequence[int]) -> bool:
+    """Whether an array that broadcasts to `rank` axes varies along some of `axes`."""
+    shape = (1,) * (rank - array.ndim) + array.shape
+    return any(shape[axis] > 1 for axis in axes)
+
+
+def with_uniform_scale(value: Dequantize, axes: Sequence[int]) -> Dequantize:
+    """The same float value with a scale that is constant along `axes`.
+
+    The integers are multiplied by integer factors in the proportion of their scales, which costs
+    no look-up; the proportions are met up to `TOLERANCE`.
+    """
+    rank = len(value.q.shape)
+    if not varies(value.scale, rank, axes):
+        return value
+    scale = value.scale.astype(np.float64).reshape((1,) * (rank - value.scale.ndim) + value.scale.shape)
+    magnitude = np.where(scale == 0, np.inf, np.abs(scale))
+    unit = magnitude.min(tuple(axes), keepdims=True)
+    factors, unit = integer_factors(scale, np.where(np.isfinite(unit), unit, 1.0))
+    q = MulClear(value.q, factors).result
+    return Dequantize(q, unit.astype(np.float32), value.zero_point * factors, value.offset)
+
+
+def integer_factors(scale: Array, unit: Array) -> tuple[Ints, Array]:
+    """(k, u) with integers k, k * u ~ scale up to `TOLERANCE`, and u = unit / a power of two."""
+    parts = 1
+    while True:
+        factors = np.rint(scale / unit * parts)
+        wrong = np.abs(factors * unit / parts - scale) > TOLERANCE * np.abs(scale)
+        if not wrong.any() or parts >= MAX_FACTOR:
+            return factors.astype(np.int64), unit / parts
+        parts *= 2
+
+
+def linear_image(op: Onnx, value: Dequantize, integer: Op, factor: Array) -> Dequantize:
+    """op(value), where `integer` does on integers what `op` does on floats, up to `factor`.
+
+    op(scale * (q - z) + b) = scale * factor * (integer(q) - integer(z)) + op(b), because both are
+    linear; scale must be constant wherever `op` adds elements up.
+    """
+    zero_point: Array = np.int64(0)
+    if value.zero_point.any():
+        full = np.broadcast_to(value.zero_point, value.q.shape)
+        zero_point = integer.eval(full[None])[0]
+    offset: Array = np.float32(0)
+    if value.offset.any():
+        offset = run_on_constant(op, np.broadcast_to(value.offset, value.q.shape))
+    return Dequantize(integer.result, factor, zero_point, offset)
+
+
+def run_on_constant(op: Onnx, x: Array) -> Array:
+    """onnxruntime's result of a node whose first operand is replaced by the tensor x."""
+    constants: dict[Value, Op] = {}
+    for i, value in enumerate(op.inputs):
+        if value is not None:
+            array = np.asarray(x, np.float32) if i == 0 else clear_value(value)
+            assert array is not None
+            constants[value] = Constant(array)
+    twin = op.copy({value: constant.results[0] for value, constant in constants.items()})
+    model = ort.model_of([*constants.values(), twin], [], twin.results)
+    return np.asarray(ort.Session(model, op.loc).run([])[0])
+
+
+def spans_zero(type: Int) -> bool:
+    return type.min <= 0 <= type.max

@@ -1,0 +1,98 @@
+"""What a pass is: options as dataclass fields, a docstring as specification, a contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+from lutra.ir.core import Graph, Module
+from lutra.ir.errors import InputError
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.types import Array
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""progress(what, done, total): called during long steps."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """How far results may move: `eps` relative to the largest output."""
+
+    eps: float
+
+    def __str__(self) -> str:
+        return {0.0: "exact", math.inf: "lossy"}.get(self.eps, f"within {self.eps:g}")
+
+
+Exact = Contract(0.0)
+"""The same integers or floats for every input."""
+Lossy = Contract(math.inf)
+"""Results may change; accuracy decides."""
+
+
+def Within(eps: float) -> Contract:
+    """Results move by at most eps, relative to the largest output."""
+    return Contract(eps)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What passes may use beside the graph.
+
+    samples: calibration data, one array (samples, *shape) for each graph input, by name.
+    lookup_bits, value_bits: the target backend's limits on look-up inputs and on any value.
+    """
+
+    samples: Mapping[str, Array] | None = None
+    lookup_bits: int = 16
+    value_bits: int = 62
+    backend: str = "numpy"
+    progress: Progress = field(default=lambda what, done, total: None, repr=False)
+
+    def calibration(self, wanted_by: str) -> Mapping[str, Array]:
+        """The calibration data, or an error that names the pass in need of them."""
+        if self.samples is None:
+            raise InputError(
+                "C003",
+                f"pass `{wanted_by}` needs calibration data",
+                help="pass `calibration=` an array with some hundred typical inputs",
+            )
+        return self.samples
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Base of all passes.
+
+    A subclass is a frozen dataclass. Its fields are its options, its docstring says what it does,
+    `name` is its name in pipelines and `contract` what it promises. It overrides `run`, or
+    `expand` if it stands for other passes.
+    """
+
+    name: ClassVar[str]
+    contract: ClassVar[Contract]
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        """Change one graph through the rewriter."""
+        raise NotImplementedError(self.name)
+
+    def run_module(self, module: Module, context: Context) -> int:
+        """Change a module; returns the number of changes. By default `run` on every graph."""
+        changes = 0
+        for graph in list(module.graphs.values()):
+            rewriter = Rewriter(graph)
+            self.run(graph, rewriter, context)
+            changes += rewriter.changes
+        return changes
+
+    def expand(self) -> Sequence[Pass]:
+        """The passes that this one stands for: itself, unless it is a named pipeline."""
+        return (self,)
+
+    def options(self) -> dict[str, Any]:
+        """Options that differ from their defaults."""
+        values = ((f.name, getattr(self, f.name), f.default) for f in dataclasses.fields(self))
+        return {name: value for name, value, default in values if value != default}

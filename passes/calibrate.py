@@ -1,0 +1,126 @@
+"""Pass `calibrate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lutra.ir.core import Graph, Value
+from lutra.ir.errors import InputError
+from lutra.ir.interpreter import Interpreter
+from lutra.ir.ops import Observe
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.types import Array
+from lutra.passes.base import Context, Exact, Pass
+from lutra.passes.flow import Flow
+
+BATCH = 128
+"""Samples that go through the model at once."""
+BINS = 4096
+"""Resolution of the histograms behind percentile and MSE."""
+
+
+@dataclass(frozen=True)
+class Calibrate(Pass):
+    """Find the range of every float value that is to be quantized, and note it as `observe`.
+
+    The float graph runs on the calibration samples in onnxruntime. Values that meet in a Concat
+    share one range. Methods:
+
+    minmax      smallest to largest value seen.
+    percentile  the central `percentile` percent of the values.
+    mse         the range, shrunk towards 0, whose quantization to `bits` bits has the least
+                mean squared error.
+
+        %y = onnx.Relu %x        ->        %y = onnx.Relu %x
+        ... conv %y                        %z = observe %y, lo=0.0, hi=3.7
+                                           ... conv %z
+    """
+
+    name = "calibrate"
+    contract = Exact
+    method: Literal["minmax", "percentile", "mse"] = "minmax"
+    percentile: float = 99.99
+    bits: int = 8
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        flow = Flow(graph)
+        groups = flow.groups()
+        if not groups:
+            return
+        samples = context.calibration(self.name)
+        ranges = self._ranges(graph, groups, samples, context)
+        for group, (lo, hi) in zip(groups, ranges, strict=True):
+            for value in group:
+                readers = [u for u in value.users if flow.is_linear(u) or flow.is_movement(u)]
+                observe = rewriter.insert_after(value, Observe(value, lo, hi))
+                rewriter.replace_uses(value, observe.result, only=readers)
+
+    def _ranges(
+        self,
+        graph: Graph,
+        groups: Sequence[Sequence[Value]],
+        samples: Mapping[str, Array],
+        context: Context,
+    ) -> list[tuple[float, float]]:
+        values = [value for group in groups for value in group]
+        which = [index for index, group in enumerate(groups) for _ in group]
+        interpreter = Interpreter(graph, values)
+        extremes = np.tile([np.inf, -np.inf], (len(groups), 1))
+        for arrays in self._batches(interpreter, samples, context):
+            for value, group, array in zip(values, which, arrays, strict=True):
+                _require_finite(value, array)
+                extremes[group, 0] = min(extremes[group, 0], array.min())
+                extremes[group, 1] = max(extremes[group, 1], array.max())
+        if self.method == "minmax":
+            return [(float(lo), float(hi)) for lo, hi in extremes]
+        counts = np.zeros((len(groups), BINS))
+        for arrays in self._batches(interpreter, samples, context):
+            for group, array in zip(which, arrays, strict=True):
+                counts[group] += np.histogram(array, BINS, tuple(extremes[group]))[0]
+        pick = self._central if self.method == "percentile" else self._least_error
+        return [pick(c, lo, hi) for c, (lo, hi) in zip(counts, extremes, strict=True)]
+
+    @staticmethod
+    def _batches(
+        interpreter: Interpreter, samples: Mapping[str, Array], context: Context
+    ) -> Iterator[tuple[Array, ...]]:
+        total = min(len(array) for array in samples.values())
+        for start in range(0, total, BATCH):
+            context.progress("calibration", start, total)
+            yield interpreter.run({n: a[start : start + BATCH] for n, a in samples.items()})
+        context.progress("calibration", total, total)
+
+    def _central(self, counts: Array, lo: float, hi: float) -> tuple[float, float]:
+        edges = np.linspace(lo, hi, BINS + 1)
+        share = np.cumsum(counts) / counts.sum()
+        outside = (1 - self.percentile / 100) / 2
+        first = int(np.searchsorted(share, outside, side="right"))
+        last = int(np.searchsorted(share, 1 - outside))
+        return float(edges[min(first, BINS - 1)]), float(edges[min(last, BINS - 1) + 1])
+
+    def _least_error(self, counts: Array, lo: float, hi: float) -> tuple[float, float]:
+        centres = lo + (np.arange(BINS) + 0.5) * (hi - lo) / BINS
+        steps = 2**self.bits - 1
+        best, chosen = np.inf, (lo, hi)
+        for share in np.linspace(0.3, 1, 71):
+            low, high = lo * share, hi * share
+            step = (high - low) / steps or 1.0
+            nearest = low + np.rint((np.clip(centres, low, high) - low) / step) * step
+            error = float((counts * (centres - nearest) ** 2).sum())
+            if error <= best:
+                best, chosen = error, (float(low), float(high))
+        return chosen
+
+
+def _require_finite(value: Value, array: Array) -> None:
+    if not np.isfinite(array).all():
+        raise InputError(
+            "C002",
+            f"calibration makes {int((~np.isfinite(array)).sum())} NaN or infinite values here",
+            nodes=value.owner.loc,
+            help="look at the inputs: a logarithm or division out of its domain is likely",
+        )

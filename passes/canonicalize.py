@@ -1,0 +1,37 @@
+"""Pass `canonicalize`: one form for what can be written in several ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lutra.ir.core import Graph
+from lutra.ir.rewriter import Rewriter
+from lutra.passes.base import Context, Pass, Within
+from lutra.passes.dce import eliminate_dead_code
+from lutra.passes.fold_constants import FoldConstants
+from lutra.passes.rules import apply_rules
+from lutra.passes.rules_float import FLOAT_RULES
+from lutra.passes.rules_integer import INTEGER_RULES
+
+
+@dataclass(frozen=True)
+class Canonicalize(Pass):
+    """Bring a graph to the form that the other passes expect.
+
+    Float level: linear operators without bias and padding (`MatMul`, `Conv`, then `Add`; `Pad`
+    before), constants multiplied behind them folded into their weights, movements of elements
+    before elementwise operators, max-pooling behind monotone ones, broadcasting made explicit.
+    Integer level: clear factors and terms merged and taken into weights, movements merged. What is
+    dead or constant by then goes.
+    """
+
+    name = "canonicalize"
+    contract = Within(1e-5)
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        before = -1
+        while rewriter.changes != before:
+            before = rewriter.changes
+            apply_rules(graph, rewriter, (*FLOAT_RULES, *INTEGER_RULES))
+            FoldConstants().run(graph, rewriter, context)
+        eliminate_dead_code(graph, rewriter)

@@ -1,0 +1,43 @@
+"""Pass `fold-constants`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lutra.ir.core import Graph, Value
+from lutra.ir.interpreter import Interpreter
+from lutra.ir.ops import Constant, Onnx
+from lutra.ir.rewriter import Rewriter
+from lutra.passes.base import Context, Exact, Pass
+
+
+@dataclass(frozen=True)
+class FoldConstants(Pass):
+    """Compute in onnxruntime, once, what depends on constants only.
+
+    f(constant, constant) -> constant
+    """
+
+    name = "fold-constants"
+    contract = Exact
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        clear: set[Value] = set()
+        folded: list[Onnx] = []
+        for op in graph.ops:
+            if isinstance(op, Constant):
+                clear.add(op.result)
+            elif isinstance(op, Onnx) and op.operands and clear.issuperset(op.operands):
+                clear.update(op.results)
+                folded.append(op)
+        wanted = [v for op in folded for v in op.results if not clear.issuperset(_read_by(v))]
+        for value, array in zip(wanted, Interpreter(graph, wanted).run({}), strict=True):
+            op = value.owner
+            constant = rewriter.insert(Constant(array[0]), before=op, loc=op.loc)
+            rewriter.replace_uses(value, constant.result)
+        for op in reversed(folded):
+            rewriter.erase(op)
+
+
+def _read_by(value: Value) -> list[Value]:
+    return [result for user in value.users for result in user.results] or [value]

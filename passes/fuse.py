@@ -1,0 +1,99 @@
+"""Pass `fuse`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lutra.ir import ort
+from lutra.ir.core import Graph, Value
+from lutra.ir.errors import BackendError
+from lutra.ir.ops import Constant, Lookup
+from lutra.ir.rewriter import Rewriter, merge
+from lutra.ir.types import Array, Ints, Shape
+from lutra.passes.affine import clear_value
+from lutra.passes.base import Context, Exact, Pass
+from lutra.passes.dce import eliminate_dead_code
+from lutra.passes.flow import is_clear
+from lutra.passes.regions import Region, regions
+
+
+@dataclass(frozen=True)
+class FuseRegions(Pass):
+    """Turn every float region between encrypted integers into one table look-up.
+
+    quantize(f(dequantize(q)))  ->  lookup(q), whose table is f run by onnxruntime on every value
+    that q's bits can hold. Where constants of f or of the quantization differ between channels
+    or elements, so do the tables.
+    """
+
+    name = "fuse"
+    contract = Exact
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        for region in list(regions(graph)):
+            q = region.source.q
+            type = q.int_type
+            loc = q.owner.loc
+            for op in (*region.ops, region.sink):
+                loc = merge(loc, op.loc)
+            if type.bits > context.lookup_bits:
+                raise BackendError(
+                    "B003",
+                    f"a table look-up has a {type.bits}-bit input; "
+                    f"backend `{context.backend}` allows {context.lookup_bits}",
+                    nodes=loc,
+                    lines=[repr(q.owner)],
+                    help="insert `round{bits=6}` before `fuse`, or lower the bits of `quantize`",
+                )
+            base = -(1 << (type.bits - 1)) if type.signed else 0
+            table = _table(region, base + np.arange(1 << type.bits))
+            look_up = rewriter.insert(Lookup(q, base, table), before=region.sink, loc=loc)
+            rewriter.replace(region.sink, look_up)
+        eliminate_dead_code(graph, rewriter)
+
+
+def _table(region: Region, inputs: Ints) -> Ints:
+    """The region's results [*channels, entries] for all inputs."""
+    channels = _channels(region)
+    q = np.broadcast_to(inputs.reshape(-1, *(1,) * len(channels)), (len(inputs), *channels))
+    x = region.source.eval(q)
+    if region.ops:
+        x = np.broadcast_to(_run(region, x), q.shape)
+    with np.errstate(invalid="ignore"):
+        entries = region.sink.eval(np.nan_to_num(x, nan=0.0))
+    return np.moveaxis(np.broadcast_to(entries, q.shape), 0, -1)
+
+
+def _channels(region: Region) -> Shape:
+    """Shape of the region's constants together, with as many axes as the value itself."""
+    rank = len(region.sink.x.shape)
+    shapes = [(1,) * rank]
+    for op in (region.source, region.sink):
+        shapes += [op.scale.shape, op.zero_point.shape]
+    shapes.append(region.source.offset.shape)
+    for op in region.ops:
+        shapes += [value.shape for value in op.operands if is_clear(value)]
+    return np.broadcast_shapes(*shapes)
+
+
+def _run(region: Region, x: Array) -> Array:
+    """The region's float operations on x, in onnxruntime."""
+    reads = dict.fromkeys(v for op in region.ops for v in op.operands if is_clear(v))
+    constants = [Constant(_tensor(value)) for value in reads]
+    mapping = dict(zip(reads, (constant.result for constant in constants), strict=True))
+    copies = []
+    for op in region.ops:
+        twin = op.copy(mapping)
+        mapping.update(zip(op.results, twin.results, strict=True))
+        copies.append(twin)
+    source = region.source.result
+    model = ort.model_of([*constants, *copies], [source], [mapping[region.sink.x]])
+    return ort.Session(model, region.sink.loc).run([x])[0]
+
+
+def _tensor(value: Value) -> Array:
+    array = clear_value(value)
+    assert array is not None  # is_clear(value) says so
+    return array

@@ -1,0 +1,72 @@
+"""Pass `legalize`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lutra.ir.core import Graph, Module, Op
+from lutra.ir.errors import BackendError
+from lutra.ir.ops import Lookup, Max, Round
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.types import Int
+from lutra.passes.base import Context, Exact, Pass
+
+
+@dataclass(frozen=True)
+class Legalize(Pass):
+    """Check the circuit against the backend's limits before emission. Changes nothing."""
+
+    name = "legalize"
+    contract = Exact
+
+    def run_module(self, module: Module, context: Context) -> int:
+        if module.partitioned:
+            self.run(module.circuit, Rewriter(module.circuit), context)
+        return 0
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        for op in graph.ops:
+            for problem in _problems(op, context):
+                raise problem
+
+
+def _problems(op: Op, context: Context) -> Iterator[BackendError]:
+    lines = [repr(value.owner) for value in op.operands] + [repr(op)]
+    width = look_up_bits(op)
+    if width > context.lookup_bits:
+        yield BackendError(
+            "B003",
+            f"a table look-up has a {width}-bit input; "
+            f"backend `{context.backend}` allows {context.lookup_bits} here",
+            nodes=op.loc,
+            lines=lines,
+            help="insert `round{bits=6}` before `fuse`, or lower the bits of `quantize`",
+        )
+    for value in op.results:
+        if isinstance(value.type, Int) and value.type.bits > context.value_bits:
+            yield BackendError(
+                "B005",
+                f"a value has {value.type.bits} bits; "
+                f"backend `{context.backend}` allows {context.value_bits}",
+                nodes=op.loc,
+                lines=lines,
+                help="lower the bits of weights and activations",
+            )
+    if isinstance(op, Round) and not all(isinstance(u, Lookup) for u in op.result.users):
+        yield BackendError(
+            "B002",
+            "a rounded value is read by something else than a look-up",
+            nodes=op.loc,
+            lines=lines,
+            help="round only what look-ups read",
+        )
+
+
+def look_up_bits(op: Op) -> int:
+    """Bits of the widest table look-up that an operation makes; 0 if it makes none."""
+    if isinstance(op, Lookup):
+        return max(op.x.int_type.bits, (op.entries - 1).bit_length())
+    if isinstance(op, Max):
+        return op.difference().bits
+    return 0

@@ -1,0 +1,57 @@
+"""Pass `lower-quantized`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lutra.ir.core import Graph
+from lutra.ir.ops import Onnx, Quantize
+from lutra.ir.rewriter import Rewriter
+from lutra.passes.affine import dequantized
+from lutra.passes.base import Context, Lossy, Pass
+from lutra.passes.dce import eliminate_dead_code
+from lutra.passes.lower_linear import LINEAR_LOWERINGS
+from lutra.passes.lower_movement import MOVEMENT_LOWERINGS
+
+LOWERINGS = {**LINEAR_LOWERINGS, **MOVEMENT_LOWERINGS}
+"""For each ONNX operator that has an integer form, the function that builds it."""
+
+
+@dataclass(frozen=True)
+class LowerQuantized(Pass):
+    """Turn operators on dequantized values into integer operations, dequantized afterwards.
+
+    linear(dequantize(x), dequantize(w)) -> dequantize(linear(x, w)), and the same for movements of
+    elements, pooling, sums of encrypted values, and constants added or multiplied. Where two
+    scales meet, the integers are brought to one by clear integer factors, which costs no look-up.
+    What is left of float operators afterwards are functions of single elements.
+    """
+
+    name = "lower-quantized"
+    contract = Lossy
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        for op in graph.ops:
+            if isinstance(op, Quantize):
+                self._drop_requantization(op, rewriter)
+                continue
+            if not isinstance(op, Onnx) or op.domain or op.op_type not in LOWERINGS:
+                continue
+            if not any(dequantized(value) for value in op.operands):
+                continue
+            values = LOWERINGS[op.op_type](op)
+            if values is not None:
+                rewriter.replace(op, [value.result for value in values])
+        eliminate_dead_code(graph, rewriter)
+
+    @staticmethod
+    def _drop_requantization(op: Quantize, rewriter: Rewriter) -> None:
+        """quantize(dequantize(q)) -> q, where both have the same grid and nothing is clipped."""
+        value = dequantized(op.x)
+        if value is None or value.offset.any():
+            return
+        same = (value.scale == op.scale).all() and (value.zero_point == op.zero_point).all()
+        if same and op.lo <= value.q.int_type.min and value.q.int_type.max <= op.hi:
+            rewriter.replace(op, value.q)
+
+

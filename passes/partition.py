@@ -1,0 +1,117 @@
+"""Pass `partition`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lutra.ir.core import Graph, Input, Module, Op, Return, Value
+from lutra.ir.errors import PipelineError
+from lutra.ir.ops import Dequantize, Quantize
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.types import Int
+from lutra.passes.base import Context, Exact, Pass
+
+
+@dataclass(frozen=True)
+class Partition(Pass):
+    """Split the graph into `encode`, `circuit` and `decode`.
+
+    encode: at the client, from the model's inputs to the quantized integers that are encrypted.
+    circuit: at the server, integers only.
+    decode: at the client, from decrypted integers to the model's outputs: all float work behind
+        the last integer operation. It may read the model's inputs too.
+    """
+
+    name = "partition"
+    contract = Exact
+
+    def run_module(self, module: Module, context: Context) -> int:
+        main = module.main
+        kinds = _classify(main)
+        inputs = [v for op in main.of(Quantize) for v in op.results if _crosses(v, kinds)]
+        outputs = list(dict.fromkeys(op.q for op in main.of(Dequantize) if kinds[op] == "decode"))
+        sent, received = _labels("q", inputs), _labels("r", outputs)
+        graphs = [
+            _extract("encode", {}, inputs, sent, main.inputs),
+            _extract("circuit", dict(zip(inputs, sent, strict=True)), outputs, received),
+            _extract(
+                "decode",
+                dict(zip(outputs, received, strict=True)),
+                main.outputs,
+                main.output_names,
+            ),
+        ]
+        module.graphs = {graph.name: graph for graph in graphs}
+        return 1
+
+
+def _classify(main: Graph) -> dict[Op, str]:
+    """encode, circuit or decode for each operation; P008 where float work stands in the circuit."""
+    kinds: dict[Op, str] = {}
+    for op in main.ops:
+        before = {kinds[value.owner] for value in op.operands}
+        if isinstance(op, Quantize):
+            if before - {"encode"}:
+                raise PipelineError(
+                    "P008",
+                    "a float region between encrypted integers was not turned into a look-up",
+                    nodes=op.loc,
+                    lines=[repr(op)],
+                    help="run `fuse` before `partition`",
+                )
+            kinds[op] = "encode"
+        elif isinstance(op, Dequantize | Return):
+            kinds[op] = "decode"
+        elif any(isinstance(value.type, Int) for value in op.results):
+            kinds[op] = "circuit"
+        else:
+            kinds[op] = "decode" if "decode" in before else "encode"
+    return kinds
+
+
+def _crosses(value: Value, kinds: Mapping[Op, str]) -> bool:
+    """Whether the circuit or (through it) the decoder reads a quantized input."""
+    return any(kinds[user] != "encode" for user in value.users)
+
+
+def _extract(
+    name: str,
+    cut: Mapping[Value, str],
+    outputs: Sequence[Value],
+    labels: Sequence[str],
+    inputs: Sequence[Input] = (),
+) -> Graph:
+    """A graph of what `outputs` depend on, with the values in `cut` as inputs of these names."""
+    graph = Graph(name)
+    rewriter = Rewriter(graph)
+    mapping = {value: rewriter.input(label, _any_value(value)) for value, label in cut.items()}
+    needed: set[Op] = set(inputs)
+    stack = list(outputs)
+    while stack:
+        value = stack.pop()
+        if value not in cut and value.owner not in needed:
+            needed.add(value.owner)
+            stack += value.owner.operands
+    source = next((value.owner.graph for value in outputs), None)
+    for op in source.ops if source is not None else ():
+        if op in needed:
+            twin = rewriter.insert(op.copy(mapping))
+            mapping.update(zip(op.results, twin.results, strict=True))
+    rewriter.returns([mapping[value] for value in outputs], labels)
+    return graph
+
+
+def _any_value(value: Value) -> Int:
+    """The type of a value that crosses: one range for all elements.
+
+    What comes out of the circuit gets two bits more, for wrapped look-ups may have led out of range.
+    """
+    type = value.int_type
+    if isinstance(value.owner, Quantize):
+        return type
+    return Int.bits_of(type.shape, type.bits + 2, signed=True)
+
+
+def _labels(prefix: str, values: Sequence[Value]) -> list[str]:
+    return [f"{prefix}{i}" for i in range(len(values))]

@@ -1,0 +1,74 @@
+"""Named pipelines: passes that stand for other passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lutra.passes.base import Lossy, Pass, Within
+from lutra.passes.bits import Bits
+from lutra.passes.calibrate import Calibrate
+from lutra.passes.canonicalize import Canonicalize
+from lutra.passes.center import Center
+from lutra.passes.check_support import CheckSupport
+from lutra.passes.cse import EliminateCommonSubexpressions
+from lutra.passes.dce import EliminateDeadCode
+from lutra.passes.fuse import FuseRegions
+from lutra.passes.legalize import Legalize
+from lutra.passes.lower_quantized import LowerQuantized
+from lutra.passes.partition import Partition
+from lutra.passes.quantize import QuantizeModel
+from lutra.passes.ranges import NarrowRanges
+from lutra.passes.round import RoundAccumulators
+
+
+@dataclass(frozen=True)
+class Clean(Pass):
+    """`canonicalize,cse,dce`: the usual clean-up."""
+
+    name = "clean"
+    contract = Within(1e-5)
+
+    def expand(self) -> Sequence[Pass]:
+        return (Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode())
+
+
+@dataclass(frozen=True)
+class Default(Pass):
+    """From a float model to a legal circuit, by post-training quantization.
+
+    The wide road: weights and activations of many bits, each channel's accumulator stretched and
+    rounded to `rounding` bits, one table per channel. `rounding=none` is the narrow road, with few
+    bits of weights and activations and exact accumulators.
+
+    weights, output_weights, activations, inputs, method: as of `quantize` and `calibrate`.
+    rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
+    margin: of the observed ranges, as of `ranges`; none takes guaranteed ranges instead.
+    """
+
+    name = "default"
+    contract = Lossy
+    weights: Bits = 8
+    activations: Bits = 8
+    inputs: Bits = 8
+    output_weights: Bits | None = None
+    rounding: Bits | None = 6
+    exact: bool = False
+    margin: float | None = 0.1
+    method: Literal["minmax", "percentile", "mse"] = "minmax"
+
+    def expand(self) -> Sequence[Pass]:
+        bits = self.activations if isinstance(self.activations, int) else 8
+        passes: list[Pass] = [
+            Clean(),
+            CheckSupport(),
+            Calibrate(method=self.method, bits=bits),
+            QuantizeModel(self.weights, self.activations, self.inputs, self.output_weights),
+            LowerQuantized(),
+        ]
+        if self.margin is not None:
+            passes.append(NarrowRanges(self.margin))
+        if self.rounding is not None:
+            passes.append(RoundAccumulators(self.rounding, exact=self.exact))
+        return (*passes, Center(), FuseRegions(), Clean(), Partition(), Legalize())

@@ -1,0 +1,98 @@
+"""Pass `quantize`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lutra.ir.core import Graph, Op
+from lutra.ir.ops import Dequantize, IntConstant, Observe, Onnx, Quantize, constant_of
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.traits import WEIGHTED
+from lutra.ir.types import Array, Ints
+from lutra.passes.base import Context, Lossy, Pass
+from lutra.passes.bits import Bits, bits_for, check_bits
+from lutra.passes.flow import Flow, is_onnx
+
+
+@dataclass(frozen=True)
+class QuantizeModel(Pass):
+    """Post-training quantization: put quantize and dequantize where `calibrate` put `observe`.
+
+    Activations get one scale and zero point for the whole tensor, weights (unless
+    `per_channel=false`) one symmetric scale for each output channel, rounded to nearest. Roles:
+
+    weights         of all weighted layers but the last.
+    output_weights  of the last ones: nothing but the client reads their accumulators, whose width
+                    all look-ups before pay for. None: as `weights`.
+    inputs          of the graph.
+    activations     all other values that a linear operator reads.
+
+    Each takes a number, or a map from patterns of layers' names: `weights={"/conv1/*"=8,"*"=4}`.
+    """
+
+    name = "quantize"
+    contract = Lossy
+    weights: Bits = 8
+    activations: Bits = 8
+    inputs: Bits = 8
+    output_weights: Bits | None = None
+    per_channel: bool = True
+
+    def __post_init__(self) -> None:
+        check_bits(self.weights, "weights", low=2)
+        check_bits(self.activations, "activations")
+        check_bits(self.inputs, "inputs")
+        if self.output_weights is not None:
+            check_bits(self.output_weights, "output_weights", low=2)
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        flow = Flow(graph)
+        for op in list(graph.ops):
+            if isinstance(op, Observe):
+                self._activation(op, flow, rewriter)
+            elif is_onnx(op, *WEIGHTED):
+                self._weights(op, flow, rewriter)
+
+    def _activation(self, op: Observe, flow: Flow, rewriter: Rewriter) -> None:
+        role = "inputs" if op.x in flow.client else "activations"
+        bits = bits_for(getattr(self, role), op.loc, role)
+        scale, zero_point = affine_grid(op.lo, op.hi, bits)
+        quantized = Quantize(op.x, scale, zero_point, 0, 2**bits - 1)
+        rewriter.replace(op, Dequantize(quantized.result, scale, zero_point, np.float32(0)))
+
+    def _weights(self, op: Op, flow: Flow, rewriter: Rewriter) -> None:
+        assert isinstance(op, Onnx)
+        weights = constant_of(op.input(1))
+        if weights is None:
+            return
+        is_last = not any(user in flow.demanded for user in op.results[0].users)
+        option = "output_weights" if is_last and self.output_weights is not None else "weights"
+        bits = bits_for(getattr(self, option), op.loc, option)
+        integers, scale = symmetric_grid(weights, bits, self._channel_axis(op, weights))
+        value = rewriter.insert(IntConstant(integers), before=op, loc=op.loc)
+        dequantize = Dequantize(value.result, scale, np.int64(0), np.float32(0))
+        new = rewriter.insert(dequantize, before=op, loc=op.loc)
+        old = op.inputs[1]
+        assert old is not None
+        rewriter.replace_uses(old, new.result, only=[op])
+
+    def _channel_axis(self, op: Onnx, weights: Array) -> int | None:
+        if not self.per_channel:
+            return None
+        return 0 if op.op_type == "Conv" else weights.ndim - 1
+
+
+def affine_grid(lo: float, hi: float, bits: int) -> tuple[Array, Ints]:
+    """(scale, zero point) such that 0 .. 2^bits - 1 spans lo .. hi; a 0 between them is exact."""
+    scale = (hi - lo) / (2**bits - 1) or abs(lo) or 1.0
+    return np.float32(scale), np.int64(np.rint(-lo / scale))
+
+
+def symmetric_grid(weights: Array, bits: int, channel_axis: int | None) -> tuple[Ints, Array]:
+    """(integers, scales) with weights ~ integers * scales and |integers| < 2^(bits - 1)."""
+    axes = tuple(axis for axis in range(weights.ndim) if axis != channel_axis)
+    largest = np.abs(weights).max(axes, keepdims=True)
+    scale = np.where(largest > 0, largest, 1.0).astype(np.float32) / np.float32(2 ** (bits - 1) - 1)
+    return np.rint(weights / scale).astype(np.int64), scale

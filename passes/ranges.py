@@ -1,0 +1,78 @@
+"""Pass `ranges`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lutra.ir.core import Graph, Value
+from lutra.ir.errors import PipelineError
+from lutra.ir.interpreter import Interpreter
+from lutra.ir.ops import Assume
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.types import Ints
+from lutra.passes.base import Context, Lossy, Pass
+from lutra.passes.calibrate import BATCH
+from lutra.passes.regions import channel_axes, look_up_sources
+
+
+@dataclass(frozen=True)
+class NarrowRanges(Pass):
+    """Narrow the ranges of look-up inputs to what calibration observes, plus a margin.
+
+    Without this pass all ranges are guaranteed: exact interval arithmetic over the weights, which
+    no input can leave, but which few inputs come near. Observed ranges are taken for each output
+    channel and widened by `margin` of their width on both sides. An input that leaves them all the
+    same makes its look-up wrap; `assume` counts such events.
+
+        %0 = conv %x : i12 in [-2040, 1800]    ->    %1 = assume %0, lo=[-300], hi=[620]
+    """
+
+    name = "ranges"
+    contract = Lossy
+    margin: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.margin < 0:
+            raise PipelineError("P002", f"`margin` is {self.margin}, a share that is not negative")
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        sources = look_up_sources(graph)
+        if not sources:
+            return
+        values = [source.q for source in sources]
+        keep = [channel_axes(source) for source in sources]
+        bounds = self._observe(graph, values, keep, context)
+        for source, (lo, hi) in zip(sources, bounds, strict=True):
+            wider = np.ceil((hi - lo) * self.margin).astype(np.int64) + 1
+            assume = rewriter.insert_after(source.q, Assume(source.q, lo - wider, hi + wider))
+            rewriter.replace_uses(source.q, assume.result, only=[source])
+
+    def _observe(
+        self,
+        graph: Graph,
+        values: Sequence[Value],
+        keep: Sequence[Sequence[int]],
+        context: Context,
+    ) -> list[tuple[Ints, Ints]]:
+        samples = context.calibration(self.name)
+        interpreter = Interpreter(graph, values)
+        total = min(len(array) for array in samples.values())
+        found: list[tuple[Ints, Ints]] = []
+        for start in range(0, total, BATCH):
+            context.progress("ranges", start, total)
+            arrays = interpreter.run({n: a[start : start + BATCH] for n, a in samples.items()})
+            batch = []
+            for array, axes in zip(arrays, keep, strict=True):
+                others = tuple(i for i in range(array.ndim) if i - 1 not in axes)
+                batch.append(
+                    (array.min(others, keepdims=True)[0], array.max(others, keepdims=True)[0])
+                )
+            found = [
+                (np.minimum(a[0], b[0]), np.maximum(a[1], b[1]))
+                for a, b in zip(found or batch, batch, strict=True)
+            ]
+        context.progress("ranges", total, total)
+        return found

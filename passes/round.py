@@ -1,0 +1,81 @@
+"""Pass `round`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lutra.ir.core import Graph
+from lutra.ir.ops import AddClear, Dequantize, MulClear, Round
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.types import Ints
+from lutra.passes.base import Context, Lossy, Pass
+from lutra.passes.bits import Bits, bits_for, check_bits
+from lutra.passes.regions import look_up_sources
+
+
+@dataclass(frozen=True)
+class RoundAccumulators(Pass):
+    """Keep `bits` significant bits of every look-up's input.
+
+    What a look-up costs depends on the bits it reads. Each channel is stretched by an integer
+    factor and shifted, so that its range [lo, hi] fills 2^bits - 1 cells of 2^lsbs, then the lsbs
+    are rounded away:
+
+        dequantize(x)    ->    dequantize(round(k * x + c))        with scale and offset to match
+
+    The look-up's table, built later over the 2^bits rounded values, absorbs stretch, shift and the
+    rounding's bias. The highest value stays below the centre of the topmost cell, so rounding never
+    overflows. Look-ups that read no more than `bits` bits already are left exact.
+
+    bits: one number, or a map from patterns of layers' names.
+    exact: round exactly, for one 1-bit PBS a dropped bit, instead of approximately.
+    stretch: let every channel fill the range; else all channels share the widest one's cells.
+    resolution: channels are stretched to at least `resolution` times the widest range before
+        rounding, so that integer factors meet the ratio of two ranges up to 1 / resolution.
+    """
+
+    name = "round"
+    contract = Lossy
+    bits: Bits = 6
+    exact: bool = False
+    stretch: bool = True
+    resolution: int = 16
+
+    def __post_init__(self) -> None:
+        check_bits(self.bits, "bits", low=2)
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        for source in look_up_sources(graph):
+            bits = bits_for(self.bits, source.q.owner.loc or source.loc, "bits")
+            rounded = self._rounded(source, bits)
+            if rounded is not None:
+                rewriter.replace(source, rounded)
+
+    def _rounded(self, source: Dequantize, bits: int) -> Dequantize | None:
+        type = source.q.int_type
+        lo, hi = np.broadcast_arrays(type.lo, type.hi)
+        widest = int((hi - lo).max())
+        cells = 2**bits - 1
+        if widest <= cells:
+            return None
+        resolution = self.resolution if self.stretch else 1
+        lsbs = max(1, math.ceil(math.log2(widest * resolution / cells)))
+        room = cells << lsbs
+        factor = self._factors(lo, hi, room)
+        shift = -(1 << (bits - 1 + lsbs)) - factor * lo + (room - factor * (hi - lo)) // 2
+        moved = AddClear(MulClear(source.q, factor).result, shift)
+        rounded = Round(moved.result, lsbs, self.exact)
+        # rounded value i stands for x = (i * 2^lsbs - shift) / factor
+        scale = source.scale.astype(np.float64)
+        offset = source.offset - scale * (shift / factor + source.zero_point)
+        return Dequantize(rounded.result, scale * 2.0**lsbs / factor, np.int64(0), offset)
+
+    def _factors(self, lo: Ints, hi: Ints, room: int) -> Ints:
+        width = np.maximum(hi - lo, 1)
+        if not self.stretch:
+            width = width.max(keepdims=True)
+        # a channel that hardly moves needs no more resolution than one step a cell
+        return np.minimum(room // width, room // 2)

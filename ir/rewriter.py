@@ -6,7 +6,8 @@ to report by hand whether a pass changed anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from lutra.ir.core import Graph, Input, Op, Return, T, Value
 from lutra.ir.errors import VerifyError
@@ -14,11 +15,31 @@ from lutra.ir.types import Type
 
 
 class Rewriter:
-    """Builds and changes one graph. `changes` counts insertions, replacements and erasures."""
+    """Builds and changes one graph.
+
+    `changes` counts insertions, replacements and erasures; `created` and `erased` count operations.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.changes = 0
+        self.created = 0
+        self.erased = 0
+        self._listener: Callable[[Op], None] | None = None
+
+    @contextmanager
+    def listening(self, listener: Callable[[Op], None]) -> Iterator[None]:
+        """Call `listener` with every operation that is inserted or whose surroundings change."""
+        before, self._listener = self._listener, listener
+        try:
+            yield
+        finally:
+            self._listener = before
+
+    def _touch(self, *ops: Op) -> None:
+        if self._listener is not None:
+            for op in ops:
+                self._listener(op)
 
     # --- building -------------------------------------------------------------------------------
     def input(self, name: str, type: Type) -> Value:
@@ -42,6 +63,8 @@ class Rewriter:
         node.loc = node.loc or loc
         self.graph._link(node, before)
         self.changes += 1
+        self.created += 1
+        self._touch(node)
         return node
 
     def returns(self, values: Sequence[Value], names: Sequence[str] = ()) -> None:
@@ -79,8 +102,9 @@ class Rewriter:
         for user in users:
             self._substitute(user, old, new)
         if new.type != old.type:
-            self._retype(users)
+            self._retype(new.owner, users)
         self.changes += 1
+        self._touch(new.owner, old.owner, *users)
 
     def insert_after(self, value: Value, node: T) -> T:
         """Insert `node` right behind the definition of `value`."""
@@ -102,6 +126,8 @@ class Rewriter:
             )
         self.graph._unlink(node)
         self.changes += 1
+        self.erased += 1
+        self._touch(*(value.owner for value in node.operands))
 
     def _own(self, node: Op | None) -> None:
         if node is not None and node.graph is not self.graph:
@@ -117,10 +143,13 @@ class Rewriter:
         old._users.pop(user, None)
         new._users[user] = None
 
-    def _retype(self, users: Sequence[Op]) -> None:
-        """Infer again, from `users` on down the graph, as long as types change."""
+    def _retype(self, start: Op, users: Sequence[Op]) -> None:
+        """Infer again, from `users` on, as long as types change; all stand behind `start`.
+
+        In the graph's order, so that no operation sees an operand of old type beside one of new.
+        """
         pending = set(users)
-        node = self.graph._first
+        node: Op | None = start
         while pending and node is not None:
             if node in pending:
                 pending.remove(node)
@@ -128,6 +157,7 @@ class Rewriter:
                     if value.type != type:
                         value.type = type
                         pending.update(value.users)
+                self._touch(node, *pending)
             node = node._next
 
 

@@ -1,15 +1,21 @@
-"""Rewrite rules and the driver that applies them until nothing changes.
+"""Rewrite rules, and the driver that applies them until nothing changes.
 
 A rule is a function of one operation, typed by the class that it rewrites, whose docstring is an
-equation. It returns None where it rewrote, and `no(reason)` where it refuses.
+equation. It returns None where it rewrote, and `no(reason)` where it refuses:
+
+    @rule(benefit=2)
+    def merge_clear_terms(op: AddClear, rw: Rewriter) -> Outcome:
+        '''(x + a) + b -> x + (a + b)'''
 """
 
 from __future__ import annotations
 
 import inspect
 import typing
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeAlias
 
 from lutra.ir.core import Graph, Op
@@ -19,45 +25,136 @@ from lutra.ir.rewriter import Rewriter
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a rule did not fire."""
+    """Why a rule did not fire, and perhaps the operation that stands in the way."""
 
     reason: str
+    at: Op | None = None
 
 
-def no(reason: str) -> Refusal:
+def no(reason: str, at: Op | None = None) -> Refusal:
     """The answer of a rule that does not apply."""
-    return Refusal(reason)
+    return Refusal(reason, at)
 
 
 Outcome: TypeAlias = Refusal | None
 Rule: TypeAlias = Callable[[Any, Rewriter], Outcome]
 
-MAX_SWEEPS = 100
+MAX_FIRINGS = 64
+"""Firings for each operation of the graph, on average, before the driver gives up."""
+
+
+@dataclass
+class RuleLog:
+    """What the rules of a run did; hand one to `Context(log=...)`.
+
+    fired: how often each rule rewrote.
+    refused: for each rule, how often it gave which reason.
+    budget: rules stop after that many firings; None sets no limit. Bisection uses it.
+    trace: the firings in order, as (rule, operation before).
+    """
+
+    fired: Counter[str] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    budget: int | None = None
+    trace: list[tuple[str, str]] = field(default_factory=list)
+    keep_trace: bool = False
+
+    @property
+    def exhausted(self) -> bool:
+        return self.budget is not None and self.fired.total() >= self.budget
 
 
 def rewritten_class(rule: Rule) -> type[Op]:
     """The class of operations that a rule rewrites: its first parameter's annotation."""
+    return _signature(rule)
+
+
+@cache
+def _signature(rule: Rule) -> type[Op]:
     first = next(iter(inspect.signature(rule).parameters))
     kind: type[Op] = typing.get_type_hints(rule)[first]
     return kind
 
 
-def apply_rules(graph: Graph, rewriter: Rewriter, rules: Sequence[Rule]) -> None:
-    """Sweep over the graph, applying rules in their order, until a sweep changes nothing.
+def benefit(number: int) -> Callable[[Rule], Rule]:
+    """Decorator: among the rules for one operation those of higher benefit are tried first."""
 
-    Error P004 if it does not come to rest, naming the rules that still fire.
+    def mark(rule: Rule) -> Rule:
+        rule.benefit = number  # type: ignore[attr-defined]
+        return rule
+
+    return mark
+
+
+def index_rules(rules: Sequence[Rule]) -> dict[type[Op], list[Rule]]:
+    """The rules for each class of operations, by falling benefit, else in the order given."""
+    index: dict[type[Op], list[Rule]] = {}
+    for rule in sorted(rules, key=lambda rule: -getattr(rule, "benefit", 1)):
+        index.setdefault(rewritten_class(rule), []).append(rule)
+    return index
+
+
+def apply_rules(
+    graph: Graph, rewriter: Rewriter, rules: Sequence[Rule], log: RuleLog | None = None
+) -> None:
+    """Apply rules until none fires.
+
+    A worklist holds the operations to look at: all at first, then those that were inserted, and
+    the readers and producers of what changed. Cost grows with the graph and the firings. Error
+    P004 if the rules do not come to rest, naming those that still fire.
     """
-    by_class: dict[type[Op], list[Rule]] = {}
+    log = log or RuleLog()
+    index = index_rules(rules)
+    queue: deque[Op] = deque(op for op in graph.ops if type(op) in index)
+    queued = set(queue)
+    limit = MAX_FIRINGS * (len(queue) + 1)
+    recent: Counter[str] = Counter()
+
+    def look_again(op: Op) -> None:
+        if type(op) in index and op not in queued:
+            queued.add(op)
+            queue.append(op)
+
+    with rewriter.listening(look_again):
+        while queue and not log.exhausted:
+            op = queue.popleft()
+            queued.discard(op)
+            if op.graph is not graph:
+                continue
+            fired = _fire(op, index[type(op)], rewriter, log)
+            if fired is None:
+                continue
+            recent[fired] += 1
+            if recent.total() > limit:
+                names = ", ".join(f"{name} ({n} times)" for name, n in recent.most_common(3))
+                raise PipelineError("P004", f"rules do not come to rest: {names}", nodes=op.loc)
+            if op.graph is graph:
+                look_again(op)
+
+
+def _fire(op: Op, rules: Sequence[Rule], rewriter: Rewriter, log: RuleLog) -> str | None:
+    """The name of the first rule that rewrites `op`, None if all refuse."""
+    before = repr(op) if log.keep_trace else ""
     for rule in rules:
-        by_class.setdefault(rewritten_class(rule), []).append(rule)
-    fired: list[str] = []
-    for _ in range(MAX_SWEEPS):
-        fired.clear()
-        for op in graph.ops:
-            for rule in by_class.get(type(op), ()):
-                if rule(op, rewriter) is None:
-                    fired.append(rule.__name__)
-                    break
-        if not fired:
-            return
-    raise PipelineError("P004", f"rules do not come to rest: {', '.join(sorted(set(fired)))}")
+        outcome = rule(op, rewriter)
+        if outcome is None:
+            log.fired[rule.__name__] += 1
+            if log.keep_trace:
+                log.trace.append((rule.__name__, before))
+            return rule.__name__
+        log.refused[rule.__name__, outcome.reason] += 1
+    return None
+
+
+def why_not(op: Op, rules: Sequence[Rule]) -> dict[str, Refusal]:
+    """Why each of these rules does not fire on an operation; tried on a copy of its graph."""
+    if op.graph is None:
+        return {}
+    position = list(op.graph.ops).index(op)
+    reasons = {}
+    for rule in index_rules(rules).get(type(op), ()):
+        twin = op.graph.clone()
+        outcome = rule(list(twin.ops)[position], Rewriter(twin))
+        if outcome is not None:
+            reasons[rule.__name__] = outcome
+    return reasons

@@ -38,6 +38,8 @@ CODES = {
     "P006": "two packages provide a pass, backend or pipeline of the same name",
     "P007": "a plugin cannot be loaded",
     "P008": "an encrypted float value is left that nothing quantizes",
+    "P009": "a pass comes before what it requires",
+    "P010": "a pass broke its contract",
     "T001": "the IR text cannot be parsed",
     "V001": "an operation violates its own specification",
     "V002": "a value is used where it is not defined",

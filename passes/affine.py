@@ -9,7 +9,10 @@ import numpy as np
 from lutra.ir import ort
 from lutra.ir.core import Op, Value
 from lutra.ir.ops import Constant, Dequantize, IntConstant, MulClear, Onnx, constant_of
-from lutra.ir.types import Array, Int, Ints
+from lutra.ir.types import Array, Int, Ints, frozen
+
+ZERO = frozen(0, np.int64)
+NO_OFFSET = frozen(0, np.float32)
 
 TOLERANCE = 1 / 256
 """Relative error that rescaling by integers may add to a scale."""
@@ -79,11 +82,11 @@ def linear_image(op: Onnx, value: Dequantize, integer: Op, factor: Array) -> Deq
     op(scale * (q - z) + b) = scale * factor * (integer(q) - integer(z)) + op(b), because both are
     linear; scale must be constant wherever `op` adds elements up.
     """
-    zero_point: Array = np.int64(0)
+    zero_point: Array = ZERO
     if value.zero_point.any():
         full = np.broadcast_to(value.zero_point, value.q.shape)
         zero_point = integer.eval(full[None])[0]
-    offset: Array = np.float32(0)
+    offset: Array = NO_OFFSET
     if value.offset.any():
         offset = run_on_constant(op, np.broadcast_to(value.offset, value.q.shape))
     return Dequantize(integer.result, factor, zero_point, offset)

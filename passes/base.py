@@ -12,6 +12,7 @@ from lutra.ir.core import Graph, Module
 from lutra.ir.errors import InputError
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array
+from lutra.passes.rules import RuleLog
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """progress(what, done, total): called during long steps."""
@@ -50,6 +51,7 @@ class Context:
     lookup_bits: int = 16
     value_bits: int = 62
     backend: str = "numpy"
+    log: RuleLog = field(default_factory=RuleLog, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
 
     def calibration(self, wanted_by: str) -> Mapping[str, Array]:
@@ -69,11 +71,15 @@ class Pass:
 
     A subclass is a frozen dataclass. Its fields are its options, its docstring says what it does,
     `name` is its name in pipelines and `contract` what it promises. It overrides `run`, or
-    `expand` if it stands for other passes.
+    `expand` if it stands for other passes. `requires`, `provides` and `removes` name facts about
+    the module (`lutra.passes.ordering.FACTS`), from which a pipeline's order is checked.
     """
 
     name: ClassVar[str]
     contract: ClassVar[Contract]
+    requires: ClassVar[frozenset[str]] = frozenset()
+    provides: ClassVar[frozenset[str]] = frozenset()
+    removes: ClassVar[frozenset[str]] = frozenset()
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         """Change one graph through the rewriter."""

@@ -42,6 +42,8 @@ class Calibrate(Pass):
 
     name = "calibrate"
     contract = Exact
+    requires = frozenset({"one graph"})
+    provides = frozenset({"observed"})
     method: Literal["minmax", "percentile", "mse"] = "minmax"
     percentile: float = 99.99
     bits: int = 8

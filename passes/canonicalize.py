@@ -13,6 +13,8 @@ from lutra.passes.rules import apply_rules
 from lutra.passes.rules_float import FLOAT_RULES
 from lutra.passes.rules_integer import INTEGER_RULES
 
+RULES = (*FLOAT_RULES, *INTEGER_RULES)
+
 
 @dataclass(frozen=True)
 class Canonicalize(Pass):
@@ -32,6 +34,6 @@ class Canonicalize(Pass):
         before = -1
         while rewriter.changes != before:
             before = rewriter.changes
-            apply_rules(graph, rewriter, (*FLOAT_RULES, *INTEGER_RULES))
+            apply_rules(graph, rewriter, RULES, context.log)
             FoldConstants().run(graph, rewriter, context)
         eliminate_dead_code(graph, rewriter)

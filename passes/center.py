@@ -22,6 +22,7 @@ class Center(Pass):
 
     name = "center"
     contract = Within(1e-5)
+    requires = frozenset({"regions"})
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         for source in look_up_sources(graph):

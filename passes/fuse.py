@@ -30,6 +30,9 @@ class FuseRegions(Pass):
 
     name = "fuse"
     contract = Exact
+    requires = frozenset({"regions"})
+    provides = frozenset({"tables"})
+    removes = frozenset({"regions"})
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         for region in list(regions(graph)):

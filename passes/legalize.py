@@ -19,6 +19,7 @@ class Legalize(Pass):
 
     name = "legalize"
     contract = Exact
+    requires = frozenset({"partitioned"})
 
     def run_module(self, module: Module, context: Context) -> int:
         if module.partitioned:

@@ -29,6 +29,8 @@ class LowerQuantized(Pass):
 
     name = "lower-quantized"
     contract = Lossy
+    requires = frozenset({"quantized"})
+    provides = frozenset({"regions"})
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         for op in graph.ops:

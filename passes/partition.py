@@ -25,6 +25,9 @@ class Partition(Pass):
 
     name = "partition"
     contract = Exact
+    requires = frozenset({"one graph"})
+    provides = frozenset({"partitioned"})
+    removes = frozenset({"one graph"})
 
     def run_module(self, module: Module, context: Context) -> int:
         main = module.main

@@ -1,44 +1,27 @@
-"""Pipelines: lists of passes with one spelling, and their execution.
-
-    pipeline = item { "," item }
-    item     = NAME [ "{" option { "," option } "}" ] | "(" pipeline ")"
-    option   = NAME "=" value
-    value    = number | "true" | "false" | "none" | WORD | STRING | "{" STRING "=" value { "," ... } "}"
-
-`Pipeline.parse(str(p)) == p` for every pipeline.
-"""
+"""Pipelines: lists of passes with one spelling, and their execution."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import re
 import time
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lutra.ir.core import Module
-from lutra.ir.errors import Error, PipelineError, VerifyError, did_you_mean
+from lutra.ir.errors import Error, PipelineError, VerifyError
 from lutra.ir.verifier import verify
-from lutra.passes import registry
+from lutra.passes import spelling
 from lutra.passes.base import Context, Contract, Lossy, Pass
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one pass did: changes counted by the rewriter, seconds of wall time."""
-
-    item: Pass
-    changes: int
-    seconds: float
+from lutra.passes.instruments import Instrument, Record
+from lutra.passes.ordering import check_order
 
 
 @dataclass(frozen=True)
 class Pipeline(Pass):
-    """Passes in order. A pipeline is a pass itself, so pipelines nest."""
+    """Passes in order. A pipeline is a pass itself, so pipelines nest.
+
+    `Pipeline.parse(str(p)) == p` for every pipeline p.
+    """
 
     name: ClassVar[str] = "pipeline"
     contract: ClassVar[Contract] = Lossy
@@ -47,7 +30,7 @@ class Pipeline(Pass):
     @classmethod
     def parse(cls, text: str) -> Pipeline:
         """Read a pipeline's text. Errors: P001 unknown pass, P002 bad option, P003 syntax."""
-        return _Parser(text).pipeline()
+        return cls(spelling.parse(text, cls))
 
     @classmethod
     def of(cls, source: str | Pass | Sequence[Pass]) -> Pipeline:
@@ -58,210 +41,90 @@ class Pipeline(Pass):
             return source
         return cls((source,)) if isinstance(source, Pass) else cls(tuple(source))
 
-    def expand(self) -> tuple[Pass, ...]:
-        """The flat list of passes, named pipelines replaced by what they stand for."""
+    def expand(self) -> Sequence[Pass]:
+        return self.items
+
+    def flat(self) -> tuple[Pass, ...]:
+        """The passes that do the work, named pipelines replaced by what they stand for."""
         return tuple(_flatten(self.items))
 
-    def execute(self, module: Module, context: Context | None = None) -> list[Record]:
+    def execute(
+        self,
+        module: Module,
+        context: Context | None = None,
+        instruments: Sequence[Instrument] = (),
+    ) -> list[Record]:
         """Run every pass on the module in place and verify the module after each.
 
-        Errors: what a pass raises; P004 if a pass leaves the module invalid.
+        Returns what each pass did, groups included. Errors: P009 if a pass lacks what it requires,
+        found before anything runs; what a pass raises; P004 if a pass leaves the module invalid.
         """
-        context = context or Context()
         verify(module)
-        records = []
-        for item in self.expand():
-            start = time.perf_counter()
-            changes = item.run_module(module, context)
-            records.append(Record(item, changes, time.perf_counter() - start))
-            try:
-                verify(module)
-            except VerifyError as error:
-                raise PipelineError(
-                    "P004",
-                    f"pass `{spell(item)}` left the module invalid: {error.message}",
-                    nodes=error.nodes,
-                    lines=error.lines,
-                ) from error
-        return records
+        check_order(self.flat(), module)
+        return _Run(module, context or Context(), instruments).items(self.items)
 
     def __str__(self) -> str:
         return ",".join(spell(item) for item in self.items)
 
 
-def _flatten(items: Sequence[Pass]) -> Iterator[Pass]:
-    for item in items:
-        inner = item.expand()
-        if len(inner) == 1 and inner[0] is item:
-            yield item
-        else:
-            yield from _flatten(inner)
-
-
 def spell(item: Pass) -> str:
     """A pass as it stands in a pipeline's text."""
-    if isinstance(item, Pipeline):
-        return f"({item})"
-    options = ",".join(f"{name}={_spell_value(v)}" for name, v in item.options().items())
-    return f"{item.name}{{{options}}}" if options else item.name
+    return f"({item})" if isinstance(item, Pipeline) else spelling.spell(item)
 
 
-def _spell_value(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "true", False: "false"}[value]
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        plain = re.fullmatch(r"[A-Za-z_][\w\-]*", value) and value not in _WORDS
-        return value if plain else json.dumps(value)
-    return "{" + ",".join(f"{json.dumps(k)}={_spell_value(v)}" for k, v in value) + "}"
+def _flatten(items: Sequence[Pass]) -> list[Pass]:
+    flat: list[Pass] = []
+    for item in items:
+        inner = item.expand()
+        flat += [item] if _is_simple(item, inner) else _flatten(inner)
+    return flat
 
 
-_WORDS: dict[str, Any] = {"true": True, "false": False, "none": None}
-_TOKEN = re.compile(
-    r"""\s*(?: (?P<number>-?(?:\d+\.?\d*(?:e[-+]?\d+)?|inf)(?![\w]))
-             | (?P<string>"(?:[^"\\]|\\.)*")
-             | (?P<word>[A-Za-z_][\w\-]*)
-             | (?P<punct>[{}(),=])
-             | (?P<end>$) )""",
-    re.VERBOSE,
-)
+def _is_simple(item: Pass, inner: Sequence[Pass]) -> bool:
+    return len(inner) == 1 and inner[0] is item
 
 
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = 0
-        self.kind = self.token = ""
-        self.start = 0
-        self._advance()
+@dataclass
+class _Run:
+    """One execution: runs passes, keeps records, calls instruments."""
 
-    def pipeline(self) -> Pipeline:
-        result = Pipeline(tuple(self._items()))
-        if self.kind != "end":
-            self._fail("`,` or the end")
-        return result
+    module: Module
+    context: Context
+    instruments: Sequence[Instrument]
 
-    def _items(self) -> list[Pass]:
-        items: list[Pass] = []
-        while True:
-            items.append(self._item())
-            if not self._accept(","):
-                return items
+    def items(self, items: Sequence[Pass]) -> list[Record]:
+        return [self._item(item) for item in items]
 
-    def _item(self) -> Pass:
-        if self._accept("("):
-            inner = Pipeline(tuple(self._items()))
-            self._expect(")")
-            return inner
-        if self.kind != "word":
-            self._fail("the name of a pass")
-        cls = registry.find(self._advance())
-        options: dict[str, Any] = {}
-        if self._accept("{"):
-            while not self._accept("}"):
-                name = self._advance()
-                self._expect("=")
-                options[name] = self._value()
-                if self.token != "}":
-                    self._expect(",")
-        return make(cls, options)
+    def _item(self, item: Pass) -> Record:
+        inner = item.expand()
+        if not _is_simple(item, inner):
+            start = time.perf_counter()
+            records = tuple(self.items(inner))
+            changes = sum(record.changes for record in records)
+            return Record(item, changes, time.perf_counter() - start, records)
+        for instrument in self.instruments:
+            instrument.before(item, self.module, self.context)
+        try:
+            record = self._run(item)
+        except Error as error:
+            for instrument in self.instruments:
+                instrument.failed(item, self.module, error)
+            raise
+        for instrument in self.instruments:
+            instrument.after(record, self.module, self.context)
+        return record
 
-    def _value(self) -> Any:
-        if self._accept("{"):
-            pairs = []
-            while not self._accept("}"):
-                key = self._advance()
-                self._expect("=")
-                pairs.append((json.loads(key) if key.startswith('"') else key, self._value()))
-                if self.token != "}":
-                    self._expect(",")
-            return tuple(pairs)
-        kind, token = self.kind, self._advance()
-        if kind == "number":
-            return int(token) if re.fullmatch(r"-?\d+", token) else float(token)
-        if kind == "string":
-            return json.loads(token)
-        if kind == "word":
-            return _WORDS.get(token, token)
-        return self._fail("a value")
-
-    def _advance(self) -> str:
-        token = self.token
-        match = _TOKEN.match(self.text, self.at)
-        if match is None:
-            self.start = self.at
-            self._fail("a name, number, string or one of {}(),=")
-        self.kind = str(match.lastgroup)
-        self.token = match.group(self.kind)
-        self.start = match.start(self.kind)
-        self.at = match.end()
-        return token
-
-    def _accept(self, text: str) -> bool:
-        if self.kind == "punct" and self.token == text:
-            self._advance()
-            return True
-        return False
-
-    def _expect(self, text: str) -> None:
-        if not self._accept(text):
-            self._fail(f"`{text}`")
-
-    def _fail(self, expected: str) -> typing.NoReturn:
-        raise PipelineError(
-            "P003",
-            f"column {self.start + 1}: {expected} is expected",
-            lines=[self.text, " " * self.start + "^"],
-        )
-
-
-def make(cls: type[Pass], options: dict[str, Any]) -> Pass:
-    """A pass with options checked against its fields' types (P002)."""
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-    for name, value in options.items():
-        if name not in fields:
-            way_out = did_you_mean(name, list(fields)) if fields else "it has no options"
-            raise PipelineError("P002", f"pass `{cls.name}` has no option {name!r}", help=way_out)
-        if not _fits(value, fields[name]):
+    def _run(self, item: Pass) -> Record:
+        start = time.perf_counter()
+        changes = item.run_module(self.module, self.context)
+        record = Record(item, changes, time.perf_counter() - start)
+        try:
+            verify(self.module)
+        except VerifyError as error:
             raise PipelineError(
-                "P002",
-                f"option `{name}` of pass `{cls.name}` cannot be {_spell_value(value)}",
-                help=f"it takes {_describe(fields[name])}",
-            )
-    try:
-        return cls(**options)
-    except Error:
-        raise
-    except (TypeError, ValueError) as error:
-        raise PipelineError("P002", f"pass `{cls.name}`: {error}") from error
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    for kind in _alternatives(hint):
-        if typing.get_origin(kind) is typing.Literal:
-            if value in typing.get_args(kind):
-                return True
-        elif typing.get_origin(kind) is tuple:
-            if isinstance(value, tuple):
-                return True
-        elif (kind is float and isinstance(value, int | float) and not isinstance(value, bool)) or type(value) is kind:
-            return True
-    return False
-
-
-def _describe(hint: Any) -> str:
-    names = []
-    for kind in _alternatives(hint):
-        if typing.get_origin(kind) is typing.Literal:
-            names += [str(word) for word in typing.get_args(kind)]
-        elif typing.get_origin(kind) is tuple:
-            names.append('a map such as {"/conv*"=4,"*"=8}')
-        else:
-            names.append({type(None): "none"}.get(kind, kind.__name__))
-    return " or ".join(names)
+                "P004",
+                f"pass `{spell(item)}` left the module invalid: {error.message}",
+                nodes=error.nodes,
+                lines=error.lines,
+            ) from error
+        return record

@@ -10,7 +10,8 @@ from lutra.ir.core import Graph, Op
 from lutra.ir.ops import Dequantize, IntConstant, Observe, Onnx, Quantize, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import WEIGHTED
-from lutra.ir.types import Array, Ints
+from lutra.ir.types import Array, Ints, frozen
+from lutra.passes.affine import NO_OFFSET, ZERO
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
 from lutra.passes.flow import Flow, is_onnx
@@ -34,6 +35,8 @@ class QuantizeModel(Pass):
 
     name = "quantize"
     contract = Lossy
+    requires = frozenset({"observed"})
+    provides = frozenset({"quantized"})
     weights: Bits = 8
     activations: Bits = 8
     inputs: Bits = 8
@@ -60,7 +63,7 @@ class QuantizeModel(Pass):
         bits = bits_for(getattr(self, role), op.loc, role)
         scale, zero_point = affine_grid(op.lo, op.hi, bits)
         quantized = Quantize(op.x, scale, zero_point, 0, 2**bits - 1)
-        rewriter.replace(op, Dequantize(quantized.result, scale, zero_point, np.float32(0)))
+        rewriter.replace(op, Dequantize(quantized.result, scale, zero_point, NO_OFFSET))
 
     def _weights(self, op: Op, flow: Flow, rewriter: Rewriter) -> None:
         assert isinstance(op, Onnx)
@@ -72,7 +75,7 @@ class QuantizeModel(Pass):
         bits = bits_for(getattr(self, option), op.loc, option)
         integers, scale = symmetric_grid(weights, bits, self._channel_axis(op, weights))
         value = rewriter.insert(IntConstant(integers), before=op, loc=op.loc)
-        dequantize = Dequantize(value.result, scale, np.int64(0), np.float32(0))
+        dequantize = Dequantize(value.result, scale, ZERO, NO_OFFSET)
         new = rewriter.insert(dequantize, before=op, loc=op.loc)
         old = op.inputs[1]
         assert old is not None
@@ -87,7 +90,7 @@ class QuantizeModel(Pass):
 def affine_grid(lo: float, hi: float, bits: int) -> tuple[Array, Ints]:
     """(scale, zero point) such that 0 .. 2^bits - 1 spans lo .. hi; a 0 between them is exact."""
     scale = (hi - lo) / (2**bits - 1) or abs(lo) or 1.0
-    return np.float32(scale), np.int64(np.rint(-lo / scale))
+    return frozen(scale, np.float32), frozen(np.rint(-lo / scale), np.int64)
 
 
 def symmetric_grid(weights: Array, bits: int, channel_axis: int | None) -> tuple[Ints, Array]:

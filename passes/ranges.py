@@ -32,6 +32,7 @@ class NarrowRanges(Pass):
 
     name = "ranges"
     contract = Lossy
+    requires = frozenset({"regions"})
     margin: float = 0.1
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from lutra.ir.core import Graph
 from lutra.ir.ops import AddClear, Dequantize, MulClear, Round
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Ints
+from lutra.passes.affine import ZERO
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
 from lutra.passes.regions import look_up_sources
@@ -39,6 +40,7 @@ class RoundAccumulators(Pass):
 
     name = "round"
     contract = Lossy
+    requires = frozenset({"regions"})
     bits: Bits = 6
     exact: bool = False
     stretch: bool = True
@@ -71,7 +73,7 @@ class RoundAccumulators(Pass):
         # rounded value i stands for x = (i * 2^lsbs - shift) / factor
         scale = source.scale.astype(np.float64)
         offset = source.offset - scale * (shift / factor + source.zero_point)
-        return Dequantize(rounded.result, scale * 2.0**lsbs / factor, np.int64(0), offset)
+        return Dequantize(rounded.result, scale * 2.0**lsbs / factor, ZERO, offset)
 
     def _factors(self, lo: Ints, hi: Ints, room: int) -> Ints:
         width = np.maximum(hi - lo, 1)

@@ -1,0 +1,198 @@
+"""The spelling of pipelines.
+
+    pipeline = item { "," item }
+    item     = NAME [ "{" option { "," option } "}" ] | "(" pipeline ")"
+    option   = NAME "=" value
+    value    = number | "true" | "false" | "none" | WORD | STRING | map
+    map      = "{" STRING "=" value { "," STRING "=" value } "}"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import typing
+from collections.abc import Callable
+from types import UnionType
+from typing import Any
+
+from lutra.ir.errors import Error, PipelineError, did_you_mean
+from lutra.passes import registry
+from lutra.passes.base import Pass
+
+
+def parse(text: str, group: Callable[[tuple[Pass, ...]], Pass]) -> tuple[Pass, ...]:
+    """The passes that a text names; `group` makes one pass of a list in parentheses.
+
+    Errors: P001 unknown pass, P002 bad option, P003 syntax.
+    """
+    return _Parser(text, group).pipeline()
+
+
+def spell(item: Pass) -> str:
+    """A pass as it stands in a pipeline's text."""
+    options = ",".join(f"{name}={_spell_value(v)}" for name, v in item.options().items())
+    return f"{item.name}{{{options}}}" if options else item.name
+
+
+def _spell_value(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        plain = re.fullmatch(r"[A-Za-z_][\w\-]*", value) and value not in _WORDS
+        return value if plain else json.dumps(value)
+    return "{" + ",".join(f"{json.dumps(k)}={_spell_value(v)}" for k, v in value) + "}"
+
+
+_WORDS: dict[str, Any] = {"true": True, "false": False, "none": None}
+_TOKEN = re.compile(
+    r"""\s*(?: (?P<number>-?(?:\d+\.?\d*(?:e[-+]?\d+)?|inf)(?![\w]))
+             | (?P<string>"(?:[^"\\]|\\.)*")
+             | (?P<word>[A-Za-z_][\w\-]*)
+             | (?P<punct>[{}(),=])
+             | (?P<end>$) )""",
+    re.VERBOSE,
+)
+
+
+class _Parser:
+    def __init__(self, text: str, group: Callable[[tuple[Pass, ...]], Pass]) -> None:
+        self.text = text
+        self.group = group
+        self.at = 0
+        self.kind = self.token = ""
+        self.start = 0
+        self._advance()
+
+    def pipeline(self) -> tuple[Pass, ...]:
+        result = tuple(self._items())
+        if self.kind != "end":
+            self._fail("`,` or the end")
+        return result
+
+    def _items(self) -> list[Pass]:
+        items: list[Pass] = []
+        while True:
+            items.append(self._item())
+            if not self._accept(","):
+                return items
+
+    def _item(self) -> Pass:
+        if self._accept("("):
+            items = tuple(self._items())
+            self._expect(")")
+            return self.group(items)
+        if self.kind != "word":
+            self._fail("the name of a pass")
+        cls = registry.find(self._advance())
+        options: dict[str, Any] = {}
+        if self._accept("{"):
+            while not self._accept("}"):
+                name = self._advance()
+                self._expect("=")
+                options[name] = self._value()
+                if self.token != "}":
+                    self._expect(",")
+        return make(cls, options)
+
+    def _value(self) -> Any:
+        if self._accept("{"):
+            pairs = []
+            while not self._accept("}"):
+                key = self._advance()
+                self._expect("=")
+                pairs.append((json.loads(key) if key.startswith('"') else key, self._value()))
+                if self.token != "}":
+                    self._expect(",")
+            return tuple(pairs)
+        kind, token = self.kind, self._advance()
+        if kind == "number":
+            return int(token) if re.fullmatch(r"-?\d+", token) else float(token)
+        if kind == "string":
+            return json.loads(token)
+        if kind == "word":
+            return _WORDS.get(token, token)
+        return self._fail("a value")
+
+    def _advance(self) -> str:
+        token = self.token
+        match = _TOKEN.match(self.text, self.at)
+        if match is None:
+            self.start = self.at
+            self._fail("a name, number, string or one of {}(),=")
+        self.kind = str(match.lastgroup)
+        self.token = match.group(self.kind)
+        self.start = match.start(self.kind)
+        self.at = match.end()
+        return token
+
+    def _accept(self, text: str) -> bool:
+        if self.kind == "punct" and self.token == text:
+            self._advance()
+            return True
+        return False
+
+    def _expect(self, text: str) -> None:
+        if not self._accept(text):
+            self._fail(f"`{text}`")
+
+    def _fail(self, expected: str) -> typing.NoReturn:
+        raise PipelineError(
+            "P003",
+            f"column {self.start + 1}: {expected} is expected",
+            lines=[self.text, " " * self.start + "^"],
+        )
+
+
+def make(cls: type[Pass], options: dict[str, Any]) -> Pass:
+    """A pass with options checked against its fields' types (P002)."""
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+    for name, value in options.items():
+        if name not in fields:
+            way_out = did_you_mean(name, list(fields)) if fields else "it has no options"
+            raise PipelineError("P002", f"pass `{cls.name}` has no option {name!r}", help=way_out)
+        if not _fits(value, fields[name]):
+            raise PipelineError(
+                "P002",
+                f"option `{name}` of pass `{cls.name}` cannot be {_spell_value(value)}",
+                help=f"it takes {_describe(fields[name])}",
+            )
+    try:
+        return cls(**options)
+    except Error:
+        raise
+    except (TypeError, ValueError) as error:
+        raise PipelineError("P002", f"pass `{cls.name}`: {error}") from error
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    for kind in _alternatives(hint):
+        if typing.get_origin(kind) is typing.Literal:
+            if value in typing.get_args(kind):
+                return True
+        elif typing.get_origin(kind) is tuple:
+            if isinstance(value, tuple):
+                return True
+        elif (kind is float and isinstance(value, int | float) and not isinstance(value, bool)) or type(value) is kind:
+            return True
+    return False
+
+
+def _describe(hint: Any) -> str:
+    names = []
+    for kind in _alternatives(hint):
+        if typing.get_origin(kind) is typing.Literal:
+            names += [str(word) for word in typing.get_args(kind)]
+        elif typing.get_origin(kind) is tuple:
+            names.append('a map such as {"/conv*"=4,"*"=8}')
+        else:
+            names.append({type(None): "none"}.get(kind, kind.__name__))
+    return " or ".join(names)

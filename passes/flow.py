@@ -17,11 +17,11 @@ AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
 def is_clear(value: Value) -> bool:
-    """Whether a value is known at compile time: a constant, or dequantized integer constants."""
+    """Whether a value is known at compile time: constants, and what depends on them alone."""
     op = value.owner
-    return isinstance(op, Constant | IntConstant) or (
-        isinstance(op, Dequantize) and isinstance(op.q.owner, IntConstant)
-    )
+    if isinstance(op, Constant | IntConstant):
+        return True
+    return isinstance(op, Dequantize | Onnx) and bool(op.operands) and all(map(is_clear, op.operands))
 
 
 def encrypted_operands(op: Op) -> list[Value]:

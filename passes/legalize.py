@@ -33,7 +33,6 @@ class Legalize(Pass):
 
 
 def _problems(op: Op, context: Context) -> Iterator[BackendError]:
-    lines = [repr(value.owner) for value in op.operands] + [repr(op)]
     width = look_up_bits(op)
     if width > context.lookup_bits:
         yield BackendError(
@@ -41,7 +40,7 @@ def _problems(op: Op, context: Context) -> Iterator[BackendError]:
             f"a table look-up has a {width}-bit input; "
             f"backend `{context.backend}` allows {context.lookup_bits} here",
             nodes=op.loc,
-            lines=lines,
+            lines=_lines(op),
             help="insert `round{bits=6}` before `fuse`, or lower the bits of `quantize`",
         )
     for value in op.results:
@@ -51,7 +50,7 @@ def _problems(op: Op, context: Context) -> Iterator[BackendError]:
                 f"a value has {value.type.bits} bits; "
                 f"backend `{context.backend}` allows {context.value_bits}",
                 nodes=op.loc,
-                lines=lines,
+                lines=_lines(op),
                 help="lower the bits of weights and activations",
             )
     if isinstance(op, Round) and not all(isinstance(u, Lookup) for u in op.result.users):
@@ -59,9 +58,13 @@ def _problems(op: Op, context: Context) -> Iterator[BackendError]:
             "B002",
             "a rounded value is read by something else than a look-up",
             nodes=op.loc,
-            lines=lines,
+            lines=_lines(op),
             help="round only what look-ups read",
         )
+
+
+def _lines(op: Op) -> list[str]:
+    return [repr(value.owner) for value in op.operands] + [repr(op)]
 
 
 def look_up_bits(op: Op) -> int:

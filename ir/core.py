@@ -185,6 +185,8 @@ class Graph:
         self.name = name
         self._first: Op | None = None
         self._last: Op | None = None
+        self.version = 0
+        """Changes with every change of the graph; analyses are kept under it."""
 
     @property
     def ops(self) -> Iterator[Op]:
@@ -231,6 +233,7 @@ class Graph:
 
     def _link(self, node: Op, before: Op | None) -> None:
         """Put a detached operation in front of `before`, or at the end."""
+        self.version += 1
         node.graph = self
         node._next = before
         node._prev = self._last if before is None else before._prev
@@ -246,6 +249,7 @@ class Graph:
             value._users[node] = None
 
     def _unlink(self, node: Op) -> None:
+        self.version += 1
         for value in node.operands:
             value._users.pop(node, None)
         if node._prev is None:
@@ -262,6 +266,8 @@ class Graph:
         from lutra.ir.text import text_of_graph
 
         return text_of_graph(self)
+
+    __repr__ = __str__
 
 
 @op("input")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from lutra.ir.core import Graph, Module
+from lutra.ir.core import Module
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.types import Array
 
@@ -29,16 +29,12 @@ class Program:
             return self._interpreters["main"].run(inputs)
         run_circuit = circuit or self._interpreters["circuit"].run
         results = run_circuit(self._interpreters["encode"].run(inputs))
-        feeds = dict(zip(self.module.circuit.output_names, results, strict=True))
-        return self._interpreters["decode"].run(
-            {name: feeds.get(name, inputs.get(name)) for name in _input_names(self.module.decode)}
-        )
+        known = {**inputs, **dict(zip(self.module.circuit.output_names, results, strict=True))}
+        names = (node.name for node in self.module.decode.inputs)
+        return self._interpreters["decode"].run({name: known[name] for name in names})
 
     @property
     def violations(self) -> int:
         """Values seen so far outside the range that an `assume` claims."""
         return sum(sum(i.violations.values()) for i in self._interpreters.values())
 
-
-def _input_names(graph: Graph) -> list[str]:
-    return [node.name for node in graph.inputs]

@@ -82,17 +82,20 @@ class Rewriter:
     def replace(self, node: Op, new: Op | Value | Sequence[Value]) -> None:
         """Put `new` (inserted here if detached) in the place of `node`, and erase `node`.
 
-        The new operation takes over the origins of the old one.
+        The new operation takes over the origins of the old one, and of those that stood before it
+        and die with it.
         """
         values = new.results if isinstance(new, Op) else (new,) if isinstance(new, Value) else new
         for value in values:
             if value.owner.graph is None:
                 self.insert(value.owner, before=node, loc=node.loc)
-            if value.owner is not node:
-                value.owner.loc = merge(value.owner.loc, node.loc)
         for old, value in zip(node.results, values, strict=True):
             self.replace_uses(old, value)
+        origins = merge(_absorbed(node, {value.owner for value in values}), node.loc)
         self.erase(node)
+        for value in values:
+            if value.owner is not node:
+                value.owner.loc = merge(origins, value.owner.loc)
 
     def replace_uses(self, old: Value, new: Value, *, only: Sequence[Op] | None = None) -> None:
         """Let the users of `old` (all, or `only` these) read `new` instead."""
@@ -104,6 +107,7 @@ class Rewriter:
         if new.type != old.type:
             self._retype(new.owner, users)
         self.changes += 1
+        self.graph.version += 1
         self._touch(new.owner, old.owner, *users)
 
     def insert_after(self, value: Value, node: T) -> T:
@@ -159,6 +163,20 @@ class Rewriter:
                         pending.update(value.users)
                 self._touch(node, *pending)
             node = node._next
+
+
+def _absorbed(node: Op, kept: set[Op]) -> tuple[str, ...]:
+    """Origins of the operations before `node` that nothing else reads: they die with it."""
+    origins: tuple[str, ...] = ()
+    dying, stack = {node}, [value.owner for value in node.operands]
+    while stack:
+        op = stack.pop()
+        users = {user for value in op.results for user in value.users}
+        if op.pure and op not in kept and op not in dying and users <= dying:
+            dying.add(op)
+            origins = merge(op.loc, origins)
+            stack += [value.owner for value in op.operands]
+    return origins
 
 
 def _types(node: Op) -> tuple[Type, ...]:

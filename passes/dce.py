@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lutra.ir.core import Graph
 from lutra.ir.rewriter import Rewriter
 from lutra.passes.base import Context, Exact, Pass
+from lutra.passes.rules import is_dead
 
 
 @dataclass(frozen=True)
@@ -23,5 +24,5 @@ class EliminateDeadCode(Pass):
 def eliminate_dead_code(graph: Graph, rewriter: Rewriter) -> None:
     """One sweep from the end suffices: users stand behind what they read."""
     for op in reversed(list(graph.ops)):
-        if op.pure and not any(value.users for value in op.results):
+        if is_dead(op):
             rewriter.erase(op)

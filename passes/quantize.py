@@ -63,7 +63,11 @@ class QuantizeModel(Pass):
         bits = bits_for(getattr(self, role), op.loc, role)
         scale, zero_point = affine_grid(op.lo, op.hi, bits)
         quantized = Quantize(op.x, scale, zero_point, 0, 2**bits - 1)
-        rewriter.replace(op, Dequantize(quantized.result, scale, zero_point, NO_OFFSET))
+        q = rewriter.insert(quantized, before=op, loc=op.loc).result
+        # without origins of its own: the layer that reads it is not the one that computed it
+        x = rewriter.insert(Dequantize(q, scale, zero_point, NO_OFFSET), before=op).result
+        rewriter.replace_uses(op.result, x)
+        rewriter.erase(op)
 
     def _weights(self, op: Op, flow: Flow, rewriter: Rewriter) -> None:
         assert isinstance(op, Onnx)

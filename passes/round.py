@@ -9,7 +9,7 @@ import numpy as np
 
 from lutra.ir.core import Graph
 from lutra.ir.ops import AddClear, Dequantize, MulClear, Round
-from lutra.ir.rewriter import Rewriter
+from lutra.ir.rewriter import Rewriter, merge
 from lutra.ir.types import Ints
 from lutra.passes.affine import ZERO
 from lutra.passes.base import Context, Lossy, Pass
@@ -51,7 +51,7 @@ class RoundAccumulators(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         for source in look_up_sources(graph):
-            bits = bits_for(self.bits, source.q.owner.loc or source.loc, "bits")
+            bits = bits_for(self.bits, merge(source.q.owner.loc, source.loc), "bits")
             rounded = self._rounded(source, bits)
             if rounded is not None:
                 rewriter.replace(source, rounded)

@@ -100,8 +100,9 @@ def apply_rules(
     """Apply rules until none fires.
 
     A worklist holds the operations to look at: all at first, then those that were inserted, and
-    the readers and producers of what changed. Cost grows with the graph and the firings. Error
-    P004 if the rules do not come to rest, naming those that still fire.
+    the readers and producers of what changed. What is dead by then is erased. Cost grows with the
+    graph and the firings. Error P004 if the rules do not come to rest, naming those that still
+    fire.
     """
     log = log or RuleLog()
     index = index_rules(rules)
@@ -111,7 +112,7 @@ def apply_rules(
     recent: Counter[str] = Counter()
 
     def look_again(op: Op) -> None:
-        if type(op) in index and op not in queued:
+        if (type(op) in index or is_dead(op)) and op not in queued:
             queued.add(op)
             queue.append(op)
 
@@ -121,7 +122,10 @@ def apply_rules(
             queued.discard(op)
             if op.graph is not graph:
                 continue
-            fired = _fire(op, index[type(op)], rewriter, log)
+            if is_dead(op):
+                rewriter.erase(op)
+                continue
+            fired = _fire(op, index.get(type(op), ()), rewriter, log)
             if fired is None:
                 continue
             recent[fired] += 1
@@ -130,6 +134,11 @@ def apply_rules(
                 raise PipelineError("P004", f"rules do not come to rest: {names}", nodes=op.loc)
             if op.graph is graph:
                 look_again(op)
+
+
+def is_dead(op: Op) -> bool:
+    """Whether nothing reads an operation that exists only to be read."""
+    return op.pure and not any(value.users for value in op.results)
 
 
 def _fire(op: Op, rules: Sequence[Rule], rewriter: Rewriter, log: RuleLog) -> str | None:

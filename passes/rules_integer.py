@@ -15,7 +15,7 @@ from lutra.ir.ops import (
     Transpose,
 )
 from lutra.ir.rewriter import Rewriter
-from lutra.ir.types import Array, Ints
+from lutra.ir.types import Array, Ints, compress
 from lutra.passes.rules import Outcome, no
 
 
@@ -105,6 +105,26 @@ def factor_into_conv(op: MulClear, rw: Rewriter) -> Outcome:
     return None
 
 
+def factor_before_reshape(op: MulClear, rw: Rewriter) -> Outcome:
+    """reshape(x) * c -> reshape(x * reshape(c)), so that the factor comes to the weights"""
+    inner = op.x.owner
+    if not isinstance(inner, Reshape) or not op.x.used_once:
+        return no("its operand is no reshape used only here")
+    c = np.broadcast_to(op.c, op.x.shape).reshape(inner.x.shape)
+    rw.replace(op, Reshape(MulClear(inner.x, compress(c)).result, inner.shape))
+    return None
+
+
+def factor_before_transpose(op: MulClear, rw: Rewriter) -> Outcome:
+    """transpose(x) * c -> transpose(x * transpose(c)), so that the factor comes to the weights"""
+    inner = op.x.owner
+    if not isinstance(inner, Transpose) or not op.x.used_once:
+        return no("its operand is no transpose used only here")
+    c = np.broadcast_to(op.c, op.x.shape).transpose(np.argsort(inner.perm))
+    rw.replace(op, Transpose(MulClear(inner.x, compress(c)).result, inner.perm))
+    return None
+
+
 def _along(c: Ints, axis: int, rank: int) -> Array | None:
     """c as a vector along one axis, None if it varies along another."""
     aligned = c.reshape((1,) * (rank - c.ndim) + c.shape)
@@ -165,6 +185,8 @@ INTEGER_RULES = (
     term_before_assume,
     factor_into_matmul,
     factor_into_conv,
+    factor_before_reshape,
+    factor_before_transpose,
     drop_identity_reshape,
     merge_reshapes,
     transpose_to_reshape,

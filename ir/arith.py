@@ -21,6 +21,11 @@ CHUNK = 1 << 24
 """Elements of the largest intermediate arrays."""
 
 
+def align(x: Array, rank: int) -> Array:
+    """x (samples, *shape) with axes of size 1 put before its shape, up to `rank` axes of shape."""
+    return x.reshape(x.shape[0], *(1,) * (rank - x.ndim + 1), *x.shape[1:])
+
+
 def largest(x: Array) -> int:
     """The largest magnitude in an integer array, exactly."""
     return max(-int(x.min()), int(x.max())) if x.size else 0

@@ -144,10 +144,10 @@ class Interpreter:
             )
         feeds = {}
         for name, node in nodes.items():
-            if node in self._needed:
-                if name not in inputs:
-                    raise InputError("I004", f"input {name!r} is missing")
+            if name in inputs:
                 feeds[node.result] = _fed(node, np.asarray(inputs[name]))
+            elif node in self._needed:
+                raise InputError("I004", f"input {name!r} is missing")
         if len({len(array) for array in feeds.values()} - {1}) > 1:
             counts = ", ".join(f"{len(array)}" for array in feeds.values())
             raise InputError("I001", f"inputs differ in their number of samples: {counts}")

@@ -182,8 +182,9 @@ class Session:
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Run on arrays exactly as they are."""
         names = (node.name for node in self._session.get_inputs())
+        feeds = dict(zip(names, map(np.asarray, arrays), strict=True))  # no numpy scalars
         try:
-            return list(self._session.run(None, dict(zip(names, arrays, strict=True))))
+            return list(self._session.run(None, feeds))
         except Error:
             raise
         except Exception as error:

@@ -6,6 +6,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "lutra",
+    derandomize=True,  # the same examples on every run
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "lutra-long", settings.get_profile("lutra"), derandomize=False, max_examples=3000
+)
+settings.load_profile("lutra")
 
 SOURCE = Path(__file__).parents[1] / "lutra" / "__init__.py"
 

@@ -123,7 +123,8 @@ class Add(Op):
         return Int.of(np.broadcast_shapes(x.shape, y.shape), x.lo + y.lo, x.hi + y.hi)
 
     def eval(self, x: Array, y: Array) -> Array:
-        return x + y
+        rank = len(self.result.shape)
+        return arith.align(x, rank) + arith.align(y, rank)
 
 
 @op("sub")
@@ -141,7 +142,8 @@ class Sub(Op):
         return Int.of(np.broadcast_shapes(x.shape, y.shape), x.lo - y.hi, x.hi - y.lo)
 
     def eval(self, x: Array, y: Array) -> Array:
-        return x - y
+        rank = len(self.result.shape)
+        return arith.align(x, rank) - arith.align(y, rank)
 
 
 @op("neg")

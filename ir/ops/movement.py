@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lutra.ir import arith
 from lutra.ir.core import Op, Value, op
 from lutra.ir.types import Array, Int, Ints, Shape, broadcasts_to, frozen_ints
 
@@ -175,9 +176,7 @@ class Broadcast(Movement):
         return self.shape
 
     def eval(self, x: Array) -> Array:
-        lead = (1,) * (len(self.shape) - (x.ndim - 1))
-        x = x.reshape(x.shape[0], *lead, *x.shape[1:])
-        return np.broadcast_to(x, (x.shape[0], *self.shape))
+        return np.broadcast_to(arith.align(x, len(self.shape)), (x.shape[0], *self.shape))
 
 
 @op("concat")
@@ -212,4 +211,6 @@ class Concat(Op):
         return np.concatenate(full, axis=self.axis)
 
     def eval(self, *xs: Array) -> Array:
-        return np.concatenate(xs, axis=self.axis + 1)
+        (samples,) = np.broadcast_shapes(*(x.shape[:1] for x in xs))  # clear operands have one
+        full = [np.broadcast_to(x, (samples, *x.shape[1:])) for x in xs]
+        return np.concatenate(full, axis=self.axis + 1)

@@ -1,0 +1,144 @@
+"""Properties that hold for every valid graph, tried on random ones."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import strategies
+from lutra.ir import ops
+from lutra.ir.core import Graph, Module
+from lutra.ir.interpreter import evaluate
+from lutra.ir.parser import parse_module
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.text import text_of_module
+from lutra.ir.types import Array, Int
+from lutra.ir.verifier import verify_graph
+from strategies import INTEGER_OPS, SHAPES, integer_graphs, quantized_graphs
+
+GRAPHS = st.one_of(integer_graphs(), quantized_graphs())
+TINY = SHAPES.filter(lambda shape: math.prod(shape) <= 4)
+
+
+def full_text(graph: Graph) -> str:
+    return text_of_module(Module([graph]), limit=None)
+
+
+@given(GRAPHS)
+def test_text_round_trips(graph: Graph) -> None:
+    verify_graph(graph)
+    text = full_text(graph)
+    again = parse_module(text).main
+    verify_graph(again)
+    assert full_text(again) == text
+    for old, new in zip(graph.ops, again.ops, strict=True):
+        assert old.loc == new.loc
+        assert [value.type for value in old.results] == [value.type for value in new.results]
+
+
+@given(GRAPHS)
+def test_text_round_trips_with_constants_aside(graph: Graph) -> None:
+    constants: dict[str, Array] = {}
+    text = text_of_module(Module([graph]), limit=4, constants=constants)
+    again = parse_module(text, constants).main
+    assert full_text(again) == full_text(graph)
+    assert text.count("@") == len(constants)
+
+
+@given(GRAPHS)
+def test_clone_is_equal_and_apart(graph: Graph) -> None:
+    text, twin = full_text(graph), graph.clone()
+    verify_graph(twin)
+    assert full_text(twin) == text
+    rewriter = Rewriter(twin)
+    rewriter.returns([node.result for node in twin.inputs])
+    for op in reversed([op for op in twin.ops if op.pure]):
+        rewriter.erase(op)
+    verify_graph(twin)
+    assert full_text(graph) == text
+
+
+def check_ranges(graph: Graph, inputs: list[Array]) -> None:
+    """Every element of every value lies in its own range, unless an assumption is violated."""
+    results, kept = strategies.run_all(graph, inputs)
+    for value, array in results.items():
+        if isinstance(value.type, Int):
+            assert array.shape == (len(kept), *value.shape)
+            assert array.dtype == np.int64
+            assert (array[kept] >= value.type.lo).all(), value
+            assert (array[kept] <= value.type.hi).all(), value
+
+
+@given(integer_graphs(), st.integers(0, 99))
+def test_ranges_hold(graph: Graph, seed: int) -> None:
+    check_ranges(graph, strategies.samples(graph, seed=seed))
+
+
+@given(quantized_graphs(), st.integers(0, 99))
+def test_ranges_hold_behind_quantize(graph: Graph, seed: int) -> None:
+    check_ranges(graph, strategies.samples(graph, seed=seed))
+
+
+@given(integer_graphs(shapes=TINY, reach=2))
+def test_ranges_hold_for_every_input(graph: Graph) -> None:
+    inputs = strategies.every_input(graph)
+    assume(inputs is not None)
+    assert inputs is not None
+    check_ranges(graph, inputs)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in INTEGER_OPS if kind not in ("pad", "assume")])
+def test_range_of_one_operation_is_attained(kind: str) -> None:
+    """Each element reaches both ends of its range. (`pad` keeps one hull for all its elements.)"""
+
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        graph = Graph()
+        rewriter = Rewriter(graph)
+        x = rewriter.input("x", Int.of(data.draw(TINY), -3, 3))
+        bounds = data.draw(strategies.arrays(-2, 2, (2, *data.draw(strategies.parts_of(x.shape)))))
+        lo, hi = bounds.min(0), bounds.max(0)
+        own = rewriter.insert(ops.Assume(x, lo, hi)).result  # each element gets its own range
+        op = INTEGER_OPS[kind](data.draw, own, [rewriter.input("y", Int.of(x.shape, -1, 1))])
+        assume(op is not None)
+        assert op is not None
+        rewriter.insert(op)
+        rewriter.returns(op.results)
+        inputs = strategies.every_input(graph)
+        assume(inputs is not None)
+        assert inputs is not None
+        results, kept = strategies.run_all(graph, inputs)
+        y = results[op.result][kept]
+        assert (y.min(0) == op.result.int_type.lo).all()
+        assert (y.max(0) == op.result.int_type.hi).all()
+
+    check()
+
+
+@given(integer_graphs(), st.data())
+def test_narrowing_retypes_all_that_follows(graph: Graph, data: st.DataObject) -> None:
+    values = [value for op in graph.ops for value in op.results]
+    value = data.draw(st.sampled_from(values))
+    users = value.users
+    node = INTEGER_OPS["assume"](data.draw, value, [])
+    assert node is not None
+    rewriter = Rewriter(graph)
+    rewriter.insert_after(value, node)
+    rewriter.replace_uses(value, node.result, only=users)
+    verify_graph(graph)
+    rewriter.replace(node, value)
+    verify_graph(graph)
+
+
+@given(integer_graphs(), st.integers(0, 99))
+def test_samples_are_run_independently(graph: Graph, seed: int) -> None:
+    inputs = strategies.samples(graph, count=3, seed=seed)
+    together = evaluate(graph, inputs)
+    for i in range(3):
+        alone = evaluate(graph, [array[i : i + 1] for array in inputs])
+        for both, one in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(both[i : i + 1], one)
+    for none in evaluate(graph, [array[:0] for array in inputs]):
+        assert len(none) == 0

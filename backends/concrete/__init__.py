@@ -1,0 +1,53 @@
+"""Circuits on encrypted data, through Concrete (TFHE).
+
+Importing this package does not import Concrete; emitting a circuit does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lutra.backends.concrete.client import Client
+from lutra.backends.concrete.emission import program_of
+from lutra.backends.concrete.executable import ConcreteExecutable
+from lutra.backends.concrete.limits import LIMITS, price
+from lutra.backends.concrete.native import cheapest
+from lutra.backends.concrete.options import Options
+from lutra.backends.concrete.statistics import OpStatistics, Statistics, statistics_of
+from lutra.backends.concrete.transport import Ciphertexts, EvaluationKeys
+from lutra.ir.core import Graph
+
+__all__ = [
+    "Ciphertexts",
+    "Client",
+    "ConcreteExecutable",
+    "EvaluationKeys",
+    "OpStatistics",
+    "Options",
+    "Statistics",
+    "emit",
+    "estimate",
+    "limits",
+    "name",
+    "price",
+]
+
+name = "concrete"
+limits = LIMITS
+
+
+def emit(circuit: Graph, **options: Any) -> ConcreteExecutable:
+    """The executable of an integer circuit; the options are the fields of `Options`.
+
+    Errors: B002 where the graph is no integer circuit, B004 if there are no parameters for it.
+    """
+    chosen = Options(**options)
+    program = program_of(circuit, chosen.widths)
+    return ConcreteExecutable(program, cheapest(program.text, chosen, library=True))
+
+
+def estimate(circuit: Graph, **options: Any) -> Statistics:
+    """What `emit` would make of a circuit, without generating its code. Same options and errors."""
+    chosen = Options(**options)
+    program = program_of(circuit, chosen.widths)
+    return statistics_of(program, cheapest(program.text, chosen, library=False))

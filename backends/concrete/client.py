@@ -1,0 +1,99 @@
+"""The client's side: keys, encryption, decryption. Needs no compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lutra.backends.concrete.emission import FUNCTION, Port
+from lutra.backends.concrete.transport import Ciphertexts, EvaluationKeys
+from lutra.ir.errors import InputError
+from lutra.ir.types import Array
+
+
+class Client:
+    """Holds the secret keys of one circuit."""
+
+    def __init__(self, inputs: Sequence[Port], outputs: Sequence[Port], info: Any) -> None:
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self._info = info
+        self._evaluation_keys: EvaluationKeys | None = None
+        self._circuit: Any = None
+
+    def keygen(
+        self, *, seed: int | None = None, cache: Path | None = None, force: bool = False
+    ) -> None:
+        """Generate keys from the operating system's randomness, unless there are some.
+
+        force: replace those that there are.
+        seed: derive the secret keys from this number instead, 1 to 2^128 - 1.
+        cache: a folder in which key sets are kept, unencrypted, and found again by circuits of
+            the same parameters. Like seeds, for tests and experiments only.
+        """
+        from concrete.compiler import ClientProgram, Keyset, KeysetCache
+
+        if self._circuit is None or force:
+            folder = None if cache is None else KeysetCache(str(cache))
+            if seed is not None and not 0 < seed < 2**128:
+                raise InputError("I005", f"seed={seed} is not within 1 to 2^128 - 1")
+            high, low = divmod(seed or 0, 2**64)  # 0 stands for a random seed
+            keys = Keyset(self._info, folder, high, low, 0, 0, None)
+            program = ClientProgram.create_encrypted(self._info, keys)
+            self._circuit = program.get_client_circuit(FUNCTION)
+            self._evaluation_keys = EvaluationKeys(keys.get_server_keys())
+
+    @property
+    def evaluation_keys(self) -> EvaluationKeys:
+        """The keys for the server; generated first if there are none."""
+        self.keygen()
+        assert self._evaluation_keys is not None
+        return self._evaluation_keys
+
+    def encrypt(self, *sample: Array) -> Ciphertexts:
+        """Encrypt one sample: integers of the inputs' shapes. Errors I001, I002."""
+        from concrete.compiler import Value
+
+        self.keygen()
+        values = []
+        for index, (array, port) in enumerate(zip(sample, self.inputs, strict=True)):
+            checked = _checked(np.asarray(array), port).reshape(port.shape or (1,))
+            values.append(self._circuit.prepare_input(Value(checked), index))
+        return Ciphertexts(tuple(values))
+
+    def decrypt(self, results: Ciphertexts) -> tuple[Array, ...]:
+        """Decrypt one sample's outputs, to integers of the outputs' shapes."""
+        decrypted = (
+            self._circuit.process_output(value, index).to_py_val()
+            for index, value in enumerate(results.values)
+        )
+        return tuple(
+            decode(np.asarray(array), port)
+            for array, port in zip(decrypted, self.outputs, strict=True)
+        )
+
+
+def decode(residues: Array, port: Port) -> Array:
+    """The integers nearest to the middle of a port's range that have these residues."""
+    modulus = 2 << port.bits
+    first = (port.lo + port.hi + 1) // 2 - modulus // 2
+    return (residues.astype(np.int64).reshape(port.shape) - first) % modulus + first
+
+
+def _checked(array: Array, port: Port) -> Array:
+    if array.shape != port.shape:
+        raise InputError(
+            "I001", f"input {port.name!r} has shape {array.shape} for one sample, not {port.shape}"
+        )
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError("I002", f"input {port.name!r} holds {array.dtype}, not integers")
+    if array.min() < port.lo or array.max() > port.hi:
+        raise InputError(
+            "I002",
+            f"input {port.name!r} reaches [{array.min()}, {array.max()}], "
+            f"outside of [{port.lo}, {port.hi}]",
+        )
+    return np.array(array, dtype=np.int64, order="C")  # the native side ignores strides

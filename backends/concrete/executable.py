@@ -1,0 +1,85 @@
+"""Circuits ready to run under encryption: client, server, and both in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lutra.backends.concrete.client import Client
+from lutra.backends.concrete.emission import FUNCTION, Program
+from lutra.backends.concrete.native import Compiled
+from lutra.backends.concrete.statistics import Statistics, statistics_of
+from lutra.backends.concrete.transport import Ciphertexts, EvaluationKeys
+from lutra.ir.errors import InputError
+from lutra.ir.types import Array
+
+Progress = Callable[[int, int], None]
+"""Called with the number of samples done and of all samples."""
+
+
+class ConcreteExecutable:
+    """A compiled circuit with its client and its server.
+
+    `client` holds the secret keys once they are generated; `run` generates them if need be.
+    """
+
+    def __init__(self, program: Program, compiled: Compiled) -> None:
+        self.program = program
+        self.costs: Statistics = statistics_of(program, compiled)
+        self.client = Client(program.inputs, program.outputs, compiled.info)
+        self._compiled = compiled
+        self._server: Any = None
+
+    @property
+    def statistics(self) -> Mapping[str, float]:
+        """Numbers of `costs` by name."""
+        return self.costs.flat()
+
+    @property
+    def text(self) -> str:
+        """The program as Concrete's compiler read it."""
+        return self.program.text
+
+    def keygen(
+        self, *, seed: int | None = None, cache: Path | None = None, force: bool = False
+    ) -> None:
+        """Generate the keys; see `Client.keygen`."""
+        self.client.keygen(seed=seed, cache=cache, force=force)
+
+    def run(self, *inputs: Array, progress: Progress | None = None) -> tuple[Array, ...]:
+        """Encrypt, run and decrypt, sample by sample.
+
+        inputs: integers (samples, *shape), one array for each input. Returns such arrays. Errors
+        I001, I002 and I004 where they do not fit.
+        """
+        arrays = [np.asarray(array) for array in inputs]
+        self._check_samples(arrays)
+        samples = arrays[0].shape[0] if arrays else 1
+        results = []
+        for index in range(samples):
+            encrypted = self.client.encrypt(*(array[index] for array in arrays))
+            results.append(self.client.decrypt(self.run_encrypted(encrypted)))
+            if progress is not None:
+                progress(index + 1, samples)
+        return tuple(
+            np.array([result[i] for result in results], dtype=np.int64).reshape(-1, *port.shape)
+            for i, port in enumerate(self.program.outputs)
+        )
+
+    def run_encrypted(self, sample: Ciphertexts, keys: EvaluationKeys | None = None) -> Ciphertexts:
+        """The server's part for one sample; `keys` are the client's own unless given."""
+        if self._server is None:
+            self._server = self._compiled.server_circuit(FUNCTION)
+        native = (keys or self.client.evaluation_keys).native
+        return Ciphertexts(tuple(self._server.call(list(sample.values), native)))
+
+    def _check_samples(self, arrays: Sequence[Array]) -> None:
+        if len(arrays) != len(self.program.inputs):
+            expected = ", ".join(port.name for port in self.program.inputs)
+            raise InputError("I004", f"{len(arrays)} inputs given, there are: {expected}")
+        counts = {array.shape[0] if array.ndim else None for array in arrays}
+        if len(counts) > 1 or None in counts:
+            raise InputError("I001", "inputs need the same number of samples on their first axis")

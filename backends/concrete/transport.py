@@ -1,0 +1,42 @@
+"""What travels between client and server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ciphertexts:
+    """The encrypted inputs or outputs of one sample."""
+
+    values: tuple[Any, ...]
+
+    def to_bytes(self) -> list[bytes]:
+        """One string of bytes for each input or output."""
+        return [value.serialize() for value in self.values]
+
+    @classmethod
+    def from_bytes(cls, parts: Sequence[bytes]) -> Ciphertexts:
+        from concrete.compiler import TransportValue
+
+        return cls(tuple(TransportValue.deserialize(part) for part in parts))
+
+
+@dataclass(frozen=True)
+class EvaluationKeys:
+    """The keys with which a server computes. They decrypt nothing."""
+
+    native: Any
+
+    def to_bytes(self) -> bytes:
+        """Compressed; tens of megabytes."""
+        data: bytes = self.native.serialize()
+        return data
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> EvaluationKeys:
+        from concrete.compiler import ServerKeyset
+
+        return cls(ServerKeyset.deserialize(data))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lutra.ir.errors import VerifyError
-from lutra.ir.types import MAX_MAGNITUDE, Array, Int, Ints, Shape
+from lutra.ir.types import MAX_MAGNITUDE, Array, Int, Ints, Shape, largest
 
 Interval: TypeAlias = tuple[Ints, Ints]
 
@@ -24,11 +24,6 @@ CHUNK = 1 << 24
 def align(x: Array, rank: int) -> Array:
     """x (samples, *shape) with axes of size 1 put before its shape, up to `rank` axes of shape."""
     return x.reshape(x.shape[0], *(1,) * (rank - x.ndim + 1), *x.shape[1:])
-
-
-def largest(x: Array) -> int:
-    """The largest magnitude in an integer array, exactly."""
-    return max(-int(x.min()), int(x.max())) if x.size else 0
 
 
 def exact_dtype(x: Array, w: Array, terms: int) -> Any:

@@ -18,8 +18,8 @@ Array: TypeAlias = NDArray[Any]
 Ints: TypeAlias = NDArray[np.int64]
 Shape: TypeAlias = tuple[int, ...]
 
-MAX_MAGNITUDE = 2.0**62
-"""Integers of the IR are held in int64; one bit is kept free so that sums cannot wrap unseen."""
+MAX_MAGNITUDE = 1 << 62
+"""Integers of the IR stay below it. They are held in int64: sums of two cannot wrap unseen."""
 
 
 def frozen(array: ArrayLike, dtype: Any = None) -> Array:
@@ -68,6 +68,16 @@ def compress(array: Array, *, keep: int = 0) -> Array:
     return array
 
 
+def largest(array: Array) -> int | float:
+    """The largest magnitude in an array, exactly: a Python integer for integers."""
+    if not array.size:
+        return 0
+    ends = (array.min(), array.max())
+    if array.dtype.kind == "f":
+        return float(max(-ends[0], ends[1]))
+    return max(-int(ends[0]), int(ends[1]))
+
+
 def text_of_shape(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
@@ -98,10 +108,11 @@ class Int:
     def __post_init__(self) -> None:
         for name in ("lo", "hi"):
             bound = np.asarray(getattr(self, name))
-            if bound.size and np.abs(bound.astype(np.float64)).max() >= MAX_MAGNITUDE:
+            reach = largest(bound)
+            if not reach < MAX_MAGNITUDE:
                 raise VerifyError(
                     "V004",
-                    f"a value reaches {bound.astype(np.float64).max():.3g}",
+                    f"a value reaches {float(reach):.3g}",
                     help="lower the bits of weights and activations, or insert a look-up",
                 )
             if not broadcasts_to(bound.shape, self.shape):

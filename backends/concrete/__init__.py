@@ -43,11 +43,11 @@ def emit(circuit: Graph, **options: Any) -> ConcreteExecutable:
     """
     chosen = Options(**options)
     program = program_of(circuit, chosen.widths)
-    return ConcreteExecutable(program, cheapest(program.text, chosen, library=True))
+    return ConcreteExecutable(program, cheapest(program, chosen, library=True))
 
 
 def estimate(circuit: Graph, **options: Any) -> Statistics:
     """What `emit` would make of a circuit, without generating its code. Same options and errors."""
     chosen = Options(**options)
     program = program_of(circuit, chosen.widths)
-    return statistics_of(program, cheapest(program.text, chosen, library=False))
+    return statistics_of(program, cheapest(program, chosen, library=False))

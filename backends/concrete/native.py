@@ -10,6 +10,7 @@ import tempfile
 import weakref
 from typing import Any
 
+from lutra.backends.concrete.emission import Program
 from lutra.backends.concrete.options import Options
 from lutra.ir.errors import BackendError
 
@@ -33,7 +34,8 @@ class Compiled:
             generate_compilation_feedback=True,
         )
         try:
-            self._library = native.compile(text, _native_options(options, strategy))
+            parallel = options.parallel and library  # slower to compile, of the same price
+            self._library = native.compile(text, _native_options(options, strategy, parallel))
         except RuntimeError as error:
             raise _failure(str(error)) from error
         self.strategy = strategy
@@ -51,24 +53,30 @@ class Compiled:
         return compiler.ServerProgram(self._library, False).get_server_circuit(function)
 
 
-def cheapest(text: str, options: Options, *, library: bool) -> Compiled:
-    """Compile with the strategy that the options name, or with the better one of all."""
+def cheapest(program: Program, options: Options, *, library: bool) -> Compiled:
+    """Compile with the strategy that the options name, or with the best one."""
     if options.strategy != "best":
-        return Compiled(text, options, options.strategy, library=library)
-    trials = [Compiled(text, options, strategy, library=False) for strategy in STRATEGIES]
+        return Compiled(program.text, options, options.strategy, library=library)
+    trials = [
+        Compiled(program.text, options, strategy, library=False)
+        for strategy in _candidates(program)
+    ]
     best = min(trials, key=lambda trial: trial.complexity)
-    return Compiled(text, options, best.strategy, library=True) if library else best
+    return Compiled(program.text, options, best.strategy, library=True) if library else best
 
 
-STRATEGIES = ("precision", "precision_and_norm2")
+def _candidates(program: Program) -> list[str]:
+    """Strategies of which each may be the cheapest."""
+    widest = max((entry.bits for entry in program.bootstraps), default=0)
+    return ["precision", "precision_and_norm2", *(["mono"] if widest > 9 else [])]
 
 
-def _native_options(options: Options, strategy: str) -> Any:
+def _native_options(options: Options, strategy: str, parallel: bool) -> Any:
     from concrete import compiler
 
     native = compiler.CompilationOptions(compiler.Backend.CPU)
     native.simulation(False)
-    native.set_loop_parallelize(options.parallel)
+    native.set_loop_parallelize(parallel)
     native.set_dataflow_parallelize(False)
     native.set_auto_parallelize(False)
     native.set_composable(False)
@@ -79,12 +87,12 @@ def _native_options(options: Options, strategy: str) -> Any:
     native.set_security_level(options.security_bits)
     # Fused look-ups would wrap differently from two in a row; passes compose tables themselves.
     native.set_enable_tlu_fusing(False)
-    selection = compiler.OptimizerStrategy
-    native.set_optimizer_strategy(
-        selection.DAG_MULTI if options.selection == "multi" else selection.DAG_MONO
-    )
-    grouping = compiler.OptimizerMultiParameterStrategy
-    native.set_optimizer_multi_parameter_strategy(getattr(grouping, strategy.upper()))
+    if strategy == "mono":
+        native.set_optimizer_strategy(compiler.OptimizerStrategy.DAG_MONO)
+    else:
+        native.set_optimizer_strategy(compiler.OptimizerStrategy.DAG_MULTI)
+        grouping = compiler.OptimizerMultiParameterStrategy
+        native.set_optimizer_multi_parameter_strategy(getattr(grouping, strategy.upper()))
     return native
 
 

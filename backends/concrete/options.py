@@ -7,9 +7,8 @@ from typing import Literal, get_args, get_type_hints
 
 from lutra.ir.errors import InputError
 
-Strategy = Literal["best", "precision", "precision_and_norm2"]
+Strategy = Literal["best", "precision", "precision_and_norm2", "mono"]
 Widths = Literal["needed", "full"]
-Selection = Literal["multi", "mono"]
 
 
 @dataclass(frozen=True)
@@ -18,10 +17,10 @@ class Options:
 
     p_error: chance that one look-up's result is off, None for no bound.
     global_p_error: chance that any of one sample's look-ups is off, None for no bound.
-    strategy: which look-ups share cryptographic parameters: those of one precision, or those of one
-        precision and similar noise; `best` compiles with both and keeps the cheaper circuit.
-    selection: `multi` gives each precision parameters of its own, `mono` one set to all. Only
-        `mono` builds look-ups of 10 and 11 bits without keys of many gigabytes.
+    strategy: which look-ups share cryptographic parameters: those of one precision, those of one
+        precision and similar noise, or all (`mono`). `best` compiles with each that may be the
+        cheapest and keeps the cheapest: `mono` is that only for look-ups of 10 and 11 bits, which
+        the others build with keys of many gigabytes.
     widths: `needed` encodes values in the bits that look-ups and outputs read, `full` in the bits
         of their ranges. The integers are the same (see `lutra.backends.concrete.widths`).
     security_bits: hardness of the lattice problems behind the keys.
@@ -34,7 +33,6 @@ class Options:
     p_error: float | None = 1e-5
     global_p_error: float | None = None
     strategy: Strategy = "best"
-    selection: Selection = "multi"
     widths: Widths = "needed"
     security_bits: int = 128
     parallel: bool = True

@@ -158,6 +158,14 @@ def test_the_better_strategy_is_kept() -> None:
     assert best.price == prices[best.strategy]
 
 
+def test_wide_lookups_share_parameters() -> None:
+    table = np.random.default_rng(0).integers(0, 8, 2**10).tolist()
+    text = f"%x = input : u10[1] in [0, 1023]\n%0 = lookup %x, base=0, table={table}\nreturn %0"
+    found = estimate(parse_graph(text))
+    assert found.strategy == "mono"
+    assert found.bootstrap_key_bytes + found.keyswitch_key_bytes < 1e9
+
+
 def test_p_errors_are_bounds() -> None:
     assert estimate(parse_graph(TABLE), p_error=1e-12, strategy="precision").p_error <= 1e-12
     found = estimate(parse_graph(TABLE), p_error=None, global_p_error=1e-6, strategy="precision")

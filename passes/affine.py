@@ -9,7 +9,7 @@ import numpy as np
 from lutra.ir import ort
 from lutra.ir.core import Op, Value
 from lutra.ir.ops import Constant, Dequantize, IntConstant, MulClear, Onnx, constant_of
-from lutra.ir.types import Array, Int, Ints, frozen
+from lutra.ir.types import Array, Ints, frozen
 
 ZERO = frozen(0, np.int64)
 NO_OFFSET = frozen(0, np.float32)
@@ -57,7 +57,8 @@ def with_uniform_scale(value: Dequantize, axes: Sequence[int]) -> Dequantize:
     rank = len(value.q.shape)
     if not varies(value.scale, rank, axes):
         return value
-    scale = value.scale.astype(np.float64).reshape((1,) * (rank - value.scale.ndim) + value.scale.shape)
+    aligned = (1,) * (rank - value.scale.ndim) + value.scale.shape
+    scale = value.scale.astype(np.float64).reshape(aligned)
     magnitude = np.where(scale == 0, np.inf, np.abs(scale))
     unit = magnitude.min(tuple(axes), keepdims=True)
     factors, unit = integer_factors(scale, np.where(np.isfinite(unit), unit, 1.0))
@@ -103,7 +104,3 @@ def run_on_constant(op: Onnx, x: Array) -> Array:
     twin = op.copy({value: constant.results[0] for value, constant in constants.items()})
     model = ort.model_of([*constants.values(), twin], [], twin.results)
     return np.asarray(ort.Session(model, op.loc).run([])[0])
-
-
-def spans_zero(type: Int) -> bool:
-    return type.min <= 0 <= type.max

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -16,6 +16,10 @@ from lutra.passes.rules import RuleLog
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """progress(what, done, total): called during long steps."""
+
+
+BATCH = 128
+"""Calibration samples that go through a model at once."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,21 @@ class Context:
                 f"pass `{wanted_by}` needs calibration data",
                 help="pass `calibration=` an array with some hundred typical inputs",
             )
+        counts = {len(array) for array in self.samples.values()} or {0}
+        if 0 in counts:
+            raise InputError("C001", "the calibration set is empty")
+        if len(counts) > 1:
+            raise InputError("I001", f"calibration inputs differ in samples: {sorted(counts)}")
         return self.samples
+
+    def batches(self, wanted_by: str) -> Iterator[dict[str, Array]]:
+        """The calibration data, some samples at a time."""
+        samples = self.calibration(wanted_by)
+        total = len(next(iter(samples.values())))
+        for start in range(0, total, BATCH):
+            self.progress(wanted_by, start, total)
+            yield {name: array[start : start + BATCH] for name, array in samples.items()}
+        self.progress(wanted_by, total, total)
 
 
 @dataclass(frozen=True)

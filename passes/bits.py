@@ -30,6 +30,6 @@ def bits_for(bits: Bits, names: Sequence[str], option: str) -> int:
 
 def check_bits(bits: Bits, option: str, low: int = 1, high: int = 16) -> None:
     """Error P002 unless all numbers are within low..high."""
-    for number in [bits] if isinstance(bits, int) else [n for _, n in bits]:
-        if not (isinstance(number, int) and low <= number <= high):
+    for number in [n for _, n in bits] if isinstance(bits, tuple) else [bits]:
+        if type(number) is not int or not low <= number <= high:
             raise PipelineError("P002", f"`{option}` is {number!r}, not within {low} to {high}")

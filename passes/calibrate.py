@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +17,6 @@ from lutra.ir.types import Array
 from lutra.passes.base import Context, Exact, Pass
 from lutra.passes.flow import Flow
 
-BATCH = 128
-"""Samples that go through the model at once."""
 BINS = 4096
 """Resolution of the histograms behind percentile and MSE."""
 
@@ -53,8 +51,7 @@ class Calibrate(Pass):
         groups = flow.groups()
         if not groups:
             return
-        samples = context.calibration(self.name)
-        ranges = self._ranges(graph, groups, samples, context)
+        ranges = self._ranges(graph, groups, context)
         for group, (lo, hi) in zip(groups, ranges, strict=True):
             for value in group:
                 readers = [u for u in value.users if flow.is_linear(u) or flow.is_movement(u)]
@@ -62,17 +59,14 @@ class Calibrate(Pass):
                 rewriter.replace_uses(value, observe.result, only=readers)
 
     def _ranges(
-        self,
-        graph: Graph,
-        groups: Sequence[Sequence[Value]],
-        samples: Mapping[str, Array],
-        context: Context,
+        self, graph: Graph, groups: Sequence[Sequence[Value]], context: Context
     ) -> list[tuple[float, float]]:
         values = [value for group in groups for value in group]
         which = [index for index, group in enumerate(groups) for _ in group]
         interpreter = Interpreter(graph, values)
         extremes = np.tile([np.inf, -np.inf], (len(groups), 1))
-        for arrays in self._batches(interpreter, samples, context):
+        for batch in context.batches(self.name):
+            arrays = interpreter.run(batch)
             for value, group, array in zip(values, which, arrays, strict=True):
                 _require_finite(value, array)
                 extremes[group, 0] = min(extremes[group, 0], array.min())
@@ -80,21 +74,12 @@ class Calibrate(Pass):
         if self.method == "minmax":
             return [(float(lo), float(hi)) for lo, hi in extremes]
         counts = np.zeros((len(groups), BINS))
-        for arrays in self._batches(interpreter, samples, context):
+        for batch in context.batches(self.name):
+            arrays = interpreter.run(batch)
             for group, array in zip(which, arrays, strict=True):
                 counts[group] += np.histogram(array, BINS, tuple(extremes[group]))[0]
         pick = self._central if self.method == "percentile" else self._least_error
         return [pick(c, lo, hi) for c, (lo, hi) in zip(counts, extremes, strict=True)]
-
-    @staticmethod
-    def _batches(
-        interpreter: Interpreter, samples: Mapping[str, Array], context: Context
-    ) -> Iterator[tuple[Array, ...]]:
-        total = min(len(array) for array in samples.values())
-        for start in range(0, total, BATCH):
-            context.progress("calibration", start, total)
-            yield interpreter.run({n: a[start : start + BATCH] for n, a in samples.items()})
-        context.progress("calibration", total, total)
 
     def _central(self, counts: Array, lo: float, hi: float) -> tuple[float, float]:
         edges = np.linspace(lo, hi, BINS + 1)

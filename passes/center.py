@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lutra.ir.core import Graph
-from lutra.ir.ops import AddClear, Dequantize
+from lutra.ir.ops import AddClear, Dequantize, Round
 from lutra.ir.rewriter import Rewriter
 from lutra.passes.base import Context, Pass, Within
 from lutra.passes.regions import look_up_sources
@@ -26,6 +26,8 @@ class Center(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         for source in look_up_sources(graph):
+            if isinstance(source.q.owner, Round):
+                continue  # has its place in the middle already, and only look-ups may read it
             type = source.q.int_type
             shift = -((type.lo + type.hi + 1) // 2)
             shifted = AddClear(source.q, shift)

@@ -6,7 +6,7 @@ quantization, fusion and the check for support share.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lutra.ir.core import Graph, Input, Op, Value
 from lutra.ir.ops import Constant, Dequantize, IntConstant, Observe, Onnx, Quantize, constant_of
@@ -21,12 +21,17 @@ def is_clear(value: Value) -> bool:
     op = value.owner
     if isinstance(op, Constant | IntConstant):
         return True
-    return isinstance(op, Dequantize | Onnx) and bool(op.operands) and all(map(is_clear, op.operands))
+    derived = isinstance(op, Dequantize | Onnx) and bool(op.operands)
+    return derived and all(map(is_clear, op.operands))
 
 
 def encrypted_operands(op: Op) -> list[Value]:
     """Operands that are not known at compile time."""
     return [value for value in op.operands if not is_clear(value)]
+
+
+def _is(op: Op, *kinds: Trait) -> bool:
+    return isinstance(op, Onnx) and trait(op) in kinds
 
 
 def is_onnx(op: Op, *op_types: str) -> bool:
@@ -54,7 +59,7 @@ class Flow:
     encrypted operands.
 
     sources: for each value the non-elementwise values of which it is an elementwise function.
-    client: values that the client can compute by itself before encryption.
+    client: values that the client computes by itself before encryption, free of charge.
     demanded: the operations from which a weighted operation (Conv, MatMul) can be reached; all
     others are left to the client.
     """
@@ -70,17 +75,13 @@ class Flow:
     def _visit(self, op: Op) -> None:
         operands = encrypted_operands(op)
         merged = frozenset[Value]().union(*(self.sources[value] for value in operands))
-        elementwise = isinstance(op, Observe) or (
-            isinstance(op, Onnx) and trait(op) is Trait.ELEMENTWISE and len(merged) <= 1
-        )
-        from_client = all(value in self.client for value in operands)
+        elementwise = isinstance(op, Observe) or (_is(op, Trait.ELEMENTWISE) and len(merged) <= 1)
         for value in op.results:
-            if elementwise or is_clear(value):
-                self.sources[value] = merged
-            else:
-                self.sources[value] = frozenset({value})
-            if isinstance(op, Input) or is_clear(value) or (elementwise and from_client):
-                self.client.add(value)
+            alone = not elementwise and not is_clear(value)
+            self.sources[value] = frozenset({value}) if alone else merged
+        computable = isinstance(op, Onnx | Observe) and not self.is_linear(op)
+        if isinstance(op, Input) or (computable and self.client.issuperset(operands)):
+            self.client.update(op.results)
 
     def _demanded(self) -> set[Op]:
         demanded: set[Op] = set()
@@ -92,34 +93,46 @@ class Flow:
 
     def is_linear(self, op: Op) -> bool:
         """Whether the operation becomes integer arithmetic: pooling, convolution, x + y, ..."""
-        if not isinstance(op, Onnx):
-            return False
-        if trait(op) is Trait.LINEAR:
-            return True
-        joins = op.result not in self.sources or self.sources[op.result] == {op.result}
-        return op.op_type in ("Add", "Sub") and not op.domain and joins
+        return _is(op, Trait.LINEAR) or (is_onnx(op, "Add", "Sub") and self._joins(op.result))
+
+    def _joins(self, value: Value) -> bool:
+        """Whether a value is no function of the elements of one other value."""
+        return self.sources.get(value, {value}) == {value}
 
     def is_movement(self, op: Op) -> bool:
         """Whether quantized values go through unchanged: structural and order operations."""
-        return isinstance(op, Onnx) and trait(op) in (Trait.STRUCTURAL, Trait.ORDER)
+        return _is(op, Trait.STRUCTURAL, Trait.ORDER)
 
-    def roots(self, value: Value) -> Iterator[Value]:
+    def roots(self, value: Value, narrow: bool = False) -> Iterator[Value]:
         """The values to quantize so that `value` becomes an integer without a further look-up.
 
         Goes up through operations that move elements. Results of linear operations, also with
-        constants added or multiplied, are integers already.
+        constants added or multiplied, are integers already, of as many bits as their accumulators
+        have; maxima need narrower ones, and with `narrow` such results are roots as well.
         """
         op = value.owner
-        if isinstance(op, Constant | Dequantize | Observe) or self.is_linear(op):
+        if is_clear(value) or isinstance(op, Dequantize | Observe):
             return
-        if self.is_movement(op):
+        if self._moves_integers(op):
             for operand in encrypted_operands(op):
-                yield from self.roots(operand)
-            return
-        affine = affine_constant(op)
-        if affine is not None and not any(True for _ in self.roots(affine[0])):
-            return
-        yield value
+                yield from self.roots(operand, narrow or _is(op, Trait.ORDER))
+        elif narrow or not self._is_integer(value):
+            yield value
+
+    def _moves_integers(self, op: Op) -> bool:
+        """Whether an operation moves elements of integers, not of floats at the client."""
+        if not self.is_movement(op):
+            return False
+        at_client = self.client.issuperset(op.results)
+        reads_floats = all(v.type == Tensor(v.shape) for v in encrypted_operands(op))
+        return not at_client or (_is(op, Trait.STRUCTURAL) and reads_floats)
+
+    def _is_integer(self, value: Value) -> bool:
+        """Whether a value is a linear operation's, perhaps with constants added or multiplied."""
+        if self.is_linear(value.owner):
+            return True
+        affine = affine_constant(value.owner)
+        return affine is not None and not any(True for _ in self.roots(affine[0]))
 
     def groups(self) -> list[list[Value]]:
         """Values to quantize, grouped where they must share one scale (they meet in a Concat)."""
@@ -131,10 +144,8 @@ class Flow:
             return value
 
         for op in self.graph.ops:
-            if op not in self.demanded or not self.is_linear(op):
-                continue
-            for operand in encrypted_operands(op):
-                roots = list(self.roots(operand))
+            for value in self._integers_of(op):
+                roots = list(self.roots(value))
                 for root in roots:
                     parent[find(root)] = find(roots[0])
         groups: dict[Value, list[Value]] = {}
@@ -142,28 +153,37 @@ class Flow:
             groups.setdefault(find(value), []).append(value)
         return list(groups.values())
 
+    def _integers_of(self, op: Op) -> Sequence[Value]:
+        """Values that must be integers because `op` is computed on such."""
+        if op not in self.demanded:
+            return ()
+        if self.is_linear(op):
+            return encrypted_operands(op)
+        moves = self.is_movement(op) and not self.client.issuperset(op.results)
+        return op.results[:1] if moves else ()
+
     def unsupported(self) -> Iterator[tuple[Onnx, str]]:
         """Operations that are needed under encryption and cannot be there, with the reason."""
         for op in self.graph.ops:
-            if op not in self.demanded or not isinstance(op, Onnx):
-                continue
-            if all(value in self.client for value in op.results):
-                continue
-            reason = self._obstacle(op)
-            if reason:
+            under_encryption = op in self.demanded and not self.client.issuperset(op.results)
+            reason = self._obstacle(op) if isinstance(op, Onnx) and under_encryption else ""
+            if isinstance(op, Onnx) and reason:
                 yield op, reason
 
     def _obstacle(self, op: Onnx) -> str:
-        if any(not isinstance(v.type, Tensor) or v.type.dtype != "float32" for v in encrypted_operands(op)):
-            if trait(op) is not Trait.ELEMENTWISE:
-                return f"it reads {', '.join(str(v.type) for v in encrypted_operands(op))}, not float32"
-        if trait(op) is Trait.OPAQUE:
+        kind, operands = trait(op), encrypted_operands(op)
+        others = [str(v.type) for v in operands if v.type != Tensor(v.shape)]
+        if kind is Trait.OPAQUE:
             return "this operator cannot run on encrypted values"
-        operands = encrypted_operands(op)
-        if op.op_type in WEIGHTED and len(operands) != 1:
+        if kind is Trait.ELEMENTWISE:
+            several = self._joins(op.results[0]) and not self.is_linear(op)
+            return "it combines several encrypted values" if several else ""
+        if others:
+            return f"it reads {', '.join(others)}, not float32"
+        if kind is Trait.ORDER and len(op.results) > 1:
+            return "its second result, the places of the maxima, would be encrypted"
+        if op.op_type in WEIGHTED and len(operands) > 1:
             return "both operands are encrypted"
-        if trait(op) is Trait.STRUCTURAL and op.op_type != "Concat" and len(operands) != 1:
+        if op.op_type != "Concat" and operands != [op.inputs[0]]:
             return "its parameters are not constant"
-        if trait(op) is Trait.ELEMENTWISE and not self.is_linear(op) and self.sources[op.results[0]] == {op.results[0]}:
-            return "it combines several encrypted values"
         return ""

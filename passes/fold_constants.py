@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lutra.ir.core import Graph, Value
+from lutra.ir.core import Graph, Op, Value
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Constant, Onnx
 from lutra.ir.rewriter import Rewriter
 from lutra.passes.base import Context, Exact, Pass
+from lutra.passes.cse import RANDOM
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,15 @@ class FoldConstants(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         clear: set[Value] = set()
-        folded: list[Onnx] = []
+        folded: list[Op] = []
         for op in graph.ops:
             if isinstance(op, Constant):
                 clear.add(op.result)
-            elif isinstance(op, Onnx) and op.operands and clear.issuperset(op.operands):
+            elif _is_function(op) and clear.issuperset(op.operands):
                 clear.update(op.results)
                 folded.append(op)
-        wanted = [v for op in folded for v in op.results if not clear.issuperset(_read_by(v))]
+        gone = set(folded)
+        wanted = [v for op in folded for v in op.results if not gone.issuperset(v.users)]
         for value, array in zip(wanted, Interpreter(graph, wanted).run({}), strict=True):
             op = value.owner
             constant = rewriter.insert(Constant(array[0]), before=op, loc=op.loc)
@@ -39,5 +41,5 @@ class FoldConstants(Pass):
             rewriter.erase(op)
 
 
-def _read_by(value: Value) -> list[Value]:
-    return [result for user in value.users for result in user.results] or [value]
+def _is_function(op: Op) -> bool:
+    return isinstance(op, Onnx) and bool(op.operands) and op.op_type not in RANDOM

@@ -64,7 +64,7 @@ def _table(region: Region, inputs: Ints) -> Ints:
     x = region.source.eval(q)
     if region.ops:
         x = np.broadcast_to(_run(region, x), q.shape)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         entries = region.sink.eval(np.nan_to_num(x, nan=0.0))
     return np.moveaxis(np.broadcast_to(entries, q.shape), 0, -1)
 
@@ -73,8 +73,8 @@ def _channels(region: Region) -> Shape:
     """Shape of the region's constants together, with as many axes as the value itself."""
     rank = len(region.sink.x.shape)
     shapes = [(1,) * rank]
-    for op in (region.source, region.sink):
-        shapes += [op.scale.shape, op.zero_point.shape]
+    for grid in (region.source, region.sink):
+        shapes += [grid.scale.shape, grid.zero_point.shape]
     shapes.append(region.source.offset.shape)
     for op in region.ops:
         shapes += [value.shape for value in op.operands if is_clear(value)]

@@ -33,8 +33,7 @@ def lower_matmul(op: Onnx) -> Sequence[Dequantize] | None:
     if varies(scale, w.ndim, [w.ndim - 2]):
         raise _contracted_scale(op)
     x = with_uniform_scale(x, [len(x.q.shape) - 1])
-    column = scale.reshape((1,) * (w.ndim - scale.ndim) + scale.shape)[..., 0, :]
-    return [linear_image(op, x, MatMul(x.q, w), x.scale * column)]
+    return [linear_image(op, x, MatMul(x.q, w), x.scale * scale)]
 
 
 def lower_conv(op: Onnx) -> Sequence[Dequantize] | None:
@@ -87,9 +86,10 @@ def lower_reduction(op: Onnx) -> Sequence[Dequantize] | None:
         axes: tuple[int, ...] = tuple(range(2, rank))
     else:
         given = constant_of(op.input(1))
-        if given is None and op.attrs.get("noop_with_empty_axes", 0):
+        named = () if given is None else tuple(int(axis) % rank for axis in given)
+        if not named and op.attrs.get("noop_with_empty_axes", 0):
             return [x]
-        axes = tuple(range(rank)) if given is None else tuple(int(a) % rank for a in given)
+        axes = named or tuple(range(rank))
     x = with_uniform_scale(x, axes)
     count = 1 if op.op_type == "ReduceSum" else int(np.prod([x.q.shape[axis] for axis in axes]))
     keepdims = bool(op.attrs.get("keepdims", 1))
@@ -106,7 +106,7 @@ def lower_add(op: Onnx) -> Sequence[Dequantize] | None:
     if affine is not None:
         x = dequantized(affine[0])
         term = affine[1] if op.op_type == "Add" else -affine[1]
-        return x and [Dequantize(x.q, x.scale, x.zero_point, x.offset + term)]
+        return [Dequantize(x.q, x.scale, x.zero_point, x.offset + term)] if x else None
     first, second = dequantized(op.input(0)), dequantized(op.input(1))
     if first is None or second is None or first.q.shape != second.q.shape:
         return None
@@ -118,7 +118,7 @@ def lower_add(op: Onnx) -> Sequence[Dequantize] | None:
 
 def _sum(first: Dequantize, second: Dequantize) -> Dequantize:
     scales = [value.scale.astype(np.float64) for value in (first, second)]
-    if np.array_equal(*scales):
+    if np.array_equal(scales[0], scales[1]):
         unit: Array = scales[0]
     else:
         unit = np.minimum(*(np.where(s == 0, np.inf, np.abs(s)) for s in scales))
@@ -147,12 +147,6 @@ def lower_factor(op: Onnx) -> Sequence[Dequantize] | None:
     return [Dequantize(x.q, join(x.scale, affine[1]), x.zero_point, join(x.offset, affine[1]))]
 
 
-def lower_neg(op: Onnx) -> Sequence[Dequantize] | None:
-    """-x -> scale and offset change their signs"""
-    x = dequantized(op.input(0))
-    return x and [Dequantize(x.q, -x.scale, x.zero_point, -x.offset)]
-
-
 LINEAR_LOWERINGS: dict[str, Lowering] = {
     "Add": lower_add,
     "AveragePool": lower_average_pool,
@@ -161,7 +155,6 @@ LINEAR_LOWERINGS: dict[str, Lowering] = {
     "GlobalAveragePool": lower_reduction,
     "MatMul": lower_matmul,
     "Mul": lower_factor,
-    "Neg": lower_neg,
     "ReduceMean": lower_reduction,
     "ReduceSum": lower_reduction,
     "Sub": lower_add,

@@ -24,9 +24,10 @@ from lutra.ir.ops import (
     constant_of,
     scalar_of,
 )
-from lutra.ir.types import Array, Ints, Shape
+from lutra.ir.types import Array, Ints, Shape, Tensor
 from lutra.passes.affine import dequantized, varies
 from lutra.passes.lower_linear import Lowering
+from lutra.passes.rules_linear import padding
 
 RESHAPES = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
@@ -57,14 +58,14 @@ def index_maps(op: Onnx, shape: Shape) -> list[Ints]:
     index = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape)
     if op.op_type in ("DepthToSpace", "SpaceToDepth"):
         index = index.astype(np.float32)  # onnxruntime has these for floats only; exact below 2^24
+    parameters = [constant_of(value) for value in op.inputs[1:]]
+    clear = [None if array is None else Constant(array) for array in parameters]
     source = Constant(index)
-    clear = [Constant(c) for v in op.inputs[1:] if (c := constant_of(v)) is not None]
-    mapping = {op.inputs[0]: source.result}
-    mapping.update(
-        zip((v for v in op.inputs[1:] if constant_of(v) is not None), (c.result for c in clear), strict=True)
-    )
-    twin = op.copy({old: new for old, new in mapping.items() if old is not None})
-    model = ort.model_of([source, *clear, twin], [], twin.results)
+    inputs = (source.result, *(None if c is None else c.result for c in clear))
+    types = tuple(Tensor(value.shape, index.dtype.name) for value in op.results)
+    twin = Onnx(inputs, op.op_type, types, op.attrs)
+    ops = [source, *(c for c in clear if c is not None), twin]
+    model = ort.model_of(ops, [], twin.results)
     return [result.astype(np.int64) for result in ort.Session(model, op.loc).run([])]
 
 
@@ -93,7 +94,7 @@ def movement_of(x: Value, indices: Ints) -> Movement:
 
 def _moved(move: Movement, x: Dequantize) -> Dequantize:
     scale, zero_point, offset = (
-        array if array.size == 1 else move.move(array)
+        array.reshape(()) if array.size == 1 else move.move(array)
         for array in (x.scale, x.zero_point, x.offset)
     )
     return Dequantize(move.result, scale, zero_point, offset)
@@ -120,19 +121,17 @@ def lower_pad(op: Onnx) -> Sequence[Dequantize] | None:
         padded = Pad(x.q, *widths, fill)
         return [Dequantize(padded.result, x.scale, x.zero_point, x.offset)]
     # No integer stands for it: the integers are padded by 0, their zero point by 0, the offset
-    # by the value itself.
+    # by the value itself; the scale may be any.
     pairs = list(zip(*widths, strict=True))
-
-    def extended(array: Array, fill: float) -> Array:
-        return np.pad(np.broadcast_to(array, x.q.shape), pairs, constant_values=fill)
-
-    padded = Pad(x.q, *widths, 0)
+    scale, zero_point, offset = (
+        np.broadcast_to(array, x.q.shape) for array in (x.scale, x.zero_point, x.offset)
+    )
     return [
         Dequantize(
-            padded.result,
-            x.scale if x.scale.size == 1 else extended(x.scale, 1.0),
-            extended(x.zero_point, 0),
-            extended(x.offset, value),
+            Pad(x.q, *widths, 0).result,
+            np.pad(scale, pairs, mode="edge"),
+            np.pad(zero_point, pairs),
+            np.pad(offset, pairs, constant_values=value),
         )
     ]
 
@@ -183,13 +182,17 @@ def lower_max_pool(op: Onnx) -> Sequence[Dequantize] | None:
         return None
     if op.op_type == "GlobalMaxPool":
         kernel: Sequence[int] = x.q.shape[2:]
-        strides: Sequence[int] = kernel
-        dilations: Sequence[int] = (1,) * space
+        pads = [0] * 2 * space
     else:
         kernel = op.attrs["kernel_shape"]
-        strides = op.attrs.get("strides", (1,) * space)
-        dilations = op.attrs.get("dilations", (1,) * space)
+        pads = padding(op, x.q.shape, kernel)
+    strides = op.attrs.get("strides", (1,) * space)
+    dilations = op.attrs.get("dilations", (1,) * space)
     value = x.q
+    if any(pads):  # by an integer that is no maximum of anything
+        value = Pad(
+            value, (0, 0, *pads[:space]), (0, 0, *pads[space:]), value.int_type.min
+        ).result
     for axis in range(space):
         value = _maxima(value, axis + 2, kernel[axis], strides[axis], dilations[axis])
     return [Dequantize(value, x.scale, x.zero_point, x.offset)]

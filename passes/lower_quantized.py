@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lutra.ir.core import Graph
 from lutra.ir.ops import Onnx, Quantize
 from lutra.ir.rewriter import Rewriter
+from lutra.ir.traits import Trait, trait
 from lutra.passes.affine import dequantized
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.dce import eliminate_dead_code
+from lutra.passes.flow import Flow
 from lutra.passes.lower_linear import LINEAR_LOWERINGS
 from lutra.passes.lower_movement import MOVEMENT_LOWERINGS
 
@@ -33,6 +36,7 @@ class LowerQuantized(Pass):
     provides = frozenset({"regions"})
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        demanded = Flow(graph).demanded
         for op in graph.ops:
             if isinstance(op, Quantize):
                 self._drop_requantization(op, rewriter)
@@ -41,6 +45,8 @@ class LowerQuantized(Pass):
                 continue
             if not any(dequantized(value) for value in op.operands):
                 continue
+            if op not in demanded and _is_dear(op):
+                continue  # the client does it
             values = LOWERINGS[op.op_type](op)
             if values is not None:
                 rewriter.replace(op, [value.result for value in values])
@@ -55,5 +61,11 @@ class LowerQuantized(Pass):
         same = (value.scale == op.scale).all() and (value.zero_point == op.zero_point).all()
         if same and op.lo <= value.q.int_type.min and value.q.int_type.max <= op.hi:
             rewriter.replace(op, value.q)
+
+
+def _is_dear(op: Onnx) -> bool:
+    """Whether an operation bootstraps, or makes more values than it reads."""
+    sizes = [math.prod(value.shape) for value in op.results]
+    return trait(op) is Trait.ORDER or sum(sizes) > math.prod(op.operands[0].shape)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lutra.ir.core import Graph, Input, Module, Op, Return, Value
+from lutra.ir.core import Graph, Module, Op, Return, Value
 from lutra.ir.errors import PipelineError
 from lutra.ir.ops import Dequantize, Quantize
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Int
 from lutra.passes.base import Context, Exact, Pass
+from lutra.passes.flow import is_clear
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class Partition(Pass):
         kinds = _classify(main)
         inputs = [v for op in main.of(Quantize) for v in op.results if _crosses(v, kinds)]
         outputs = list(dict.fromkeys(op.q for op in main.of(Dequantize) if kinds[op] == "decode"))
-        sent, received = _labels("q", inputs), _labels("r", outputs)
+        taken = {node.name for node in main.inputs}
+        sent, received = _labels("q", inputs, taken), _labels("r", outputs, taken)
         graphs = [
-            _extract("encode", {}, inputs, sent, main.inputs),
-            _extract("circuit", dict(zip(inputs, sent, strict=True)), outputs, received),
+            _extract("encode", main, {}, inputs, sent),
+            _extract("circuit", main, dict(zip(inputs, sent, strict=True)), outputs, received),
             _extract(
                 "decode",
+                main,
                 dict(zip(outputs, received, strict=True)),
                 main.outputs,
                 main.output_names,
@@ -64,6 +67,8 @@ def _classify(main: Graph) -> dict[Op, str]:
                     help="run `fuse` before `partition`",
                 )
             kinds[op] = "encode"
+        elif op.results and all(map(is_clear, op.results)):
+            kinds[op] = "encode"
         elif isinstance(op, Dequantize | Return):
             kinds[op] = "decode"
         elif any(isinstance(value.type, Int) for value in op.results):
@@ -80,24 +85,26 @@ def _crosses(value: Value, kinds: Mapping[Op, str]) -> bool:
 
 def _extract(
     name: str,
+    source: Graph,
     cut: Mapping[Value, str],
     outputs: Sequence[Value],
     labels: Sequence[str],
-    inputs: Sequence[Input] = (),
 ) -> Graph:
-    """A graph of what `outputs` depend on, with the values in `cut` as inputs of these names."""
+    """What `outputs` depend on, with the values in `cut` as inputs of these names.
+
+    Without a cut all of the source's inputs stay.
+    """
     graph = Graph(name)
     rewriter = Rewriter(graph)
     mapping = {value: rewriter.input(label, _any_value(value)) for value, label in cut.items()}
-    needed: set[Op] = set(inputs)
+    needed: set[Op] = set() if cut else set(source.inputs)
     stack = list(outputs)
     while stack:
         value = stack.pop()
         if value not in cut and value.owner not in needed:
             needed.add(value.owner)
             stack += value.owner.operands
-    source = next((value.owner.graph for value in outputs), None)
-    for op in source.ops if source is not None else ():
+    for op in source.ops:
         if op in needed:
             twin = rewriter.insert(op.copy(mapping))
             mapping.update(zip(op.results, twin.results, strict=True))
@@ -108,7 +115,7 @@ def _extract(
 def _any_value(value: Value) -> Int:
     """The type of a value that crosses: one range for all elements.
 
-    What comes out of the circuit gets two bits more, for wrapped look-ups may have led out of range.
+    What comes out of the circuit gets two bits more: wrapped look-ups may have led out of range.
     """
     type = value.int_type
     if isinstance(value.owner, Quantize):
@@ -116,5 +123,7 @@ def _any_value(value: Value) -> Int:
     return Int.bits_of(type.shape, type.bits + 2, signed=True)
 
 
-def _labels(prefix: str, values: Sequence[Value]) -> list[str]:
+def _labels(prefix: str, values: Sequence[Value], taken: Collection[str]) -> list[str]:
+    while any(f"{prefix}{i}" in taken for i in range(len(values))):
+        prefix += "_"
     return [f"{prefix}{i}" for i in range(len(values))]

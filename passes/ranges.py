@@ -12,9 +12,8 @@ from lutra.ir.errors import PipelineError
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Assume
 from lutra.ir.rewriter import Rewriter
-from lutra.ir.types import Ints
+from lutra.ir.types import Array, Ints
 from lutra.passes.base import Context, Lossy, Pass
-from lutra.passes.calibrate import BATCH
 from lutra.passes.regions import channel_axes, look_up_sources
 
 
@@ -48,8 +47,10 @@ class NarrowRanges(Pass):
         bounds = self._observe(graph, values, keep, context)
         for source, (lo, hi) in zip(sources, bounds, strict=True):
             wider = np.ceil((hi - lo) * self.margin).astype(np.int64) + 1
-            assume = rewriter.insert_after(source.q, Assume(source.q, lo - wider, hi + wider))
-            rewriter.replace_uses(source.q, assume.result, only=[source])
+            assume = Assume(source.q, lo - wider, hi + wider)
+            if assume.result.type != source.q.type:
+                rewriter.insert_after(source.q, assume)
+                rewriter.replace_uses(source.q, assume.result, only=[source])
 
     def _observe(
         self,
@@ -58,22 +59,21 @@ class NarrowRanges(Pass):
         keep: Sequence[Sequence[int]],
         context: Context,
     ) -> list[tuple[Ints, Ints]]:
-        samples = context.calibration(self.name)
         interpreter = Interpreter(graph, values)
-        total = min(len(array) for array in samples.values())
         found: list[tuple[Ints, Ints]] = []
-        for start in range(0, total, BATCH):
-            context.progress("ranges", start, total)
-            arrays = interpreter.run({n: a[start : start + BATCH] for n, a in samples.items()})
-            batch = []
-            for array, axes in zip(arrays, keep, strict=True):
-                others = tuple(i for i in range(array.ndim) if i - 1 not in axes)
-                batch.append(
-                    (array.min(others, keepdims=True)[0], array.max(others, keepdims=True)[0])
-                )
+        for samples in context.batches(self.name):
+            reached = [
+                _extremes(array, axes)
+                for array, axes in zip(interpreter.run(samples), keep, strict=True)
+            ]
             found = [
                 (np.minimum(a[0], b[0]), np.maximum(a[1], b[1]))
-                for a, b in zip(found or batch, batch, strict=True)
+                for a, b in zip(found or reached, reached, strict=True)
             ]
-        context.progress("ranges", total, total)
         return found
+
+
+def _extremes(array: Array, axes: Sequence[int]) -> tuple[Ints, Ints]:
+    """Least and greatest values [*shape] along `axes`, of an array (samples, *shape)."""
+    others = tuple(i for i in range(array.ndim) if i - 1 not in axes)
+    return array.min(others, keepdims=True)[0], array.max(others, keepdims=True)[0]

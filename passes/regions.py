@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lutra.ir.core import Graph, Op, Value
 from lutra.ir.errors import PipelineError
 from lutra.ir.ops import Dequantize, Observe, Onnx, Quantize
+from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import Trait, trait
 from lutra.passes.affine import dequantized
 from lutra.passes.flow import is_clear
@@ -83,6 +84,20 @@ def _between(first: Op, last: Op) -> Iterator[Op]:
 
 def _is_elementwise(op: Op) -> bool:
     return isinstance(op, Observe) or (isinstance(op, Onnx) and trait(op) is Trait.ELEMENTWISE)
+
+
+def read_instead(region: Region, source: Dequantize, rewriter: Rewriter) -> None:
+    """Let a region read `source`, which is in the graph or detached, in the place of its own.
+
+    The region's operations are copied: others, such as the client's part, may share them.
+    """
+    if source.graph is None:
+        rewriter.insert(source, before=region.sink, loc=region.source.loc)
+    mapping = {region.source.result: source.result}
+    for op in region.ops:
+        twin = rewriter.insert(op.copy(mapping), before=region.sink)
+        mapping.update(zip(op.results, twin.results, strict=True))
+    rewriter.replace_uses(region.sink.x, mapping[region.sink.x], only=[region.sink])
 
 
 def look_up_sources(graph: Graph) -> list[Dequantize]:

@@ -14,7 +14,8 @@ from lutra.ir.types import Ints
 from lutra.passes.affine import ZERO
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
-from lutra.passes.regions import look_up_sources
+from lutra.passes.dce import eliminate_dead_code
+from lutra.passes.regions import read_instead, regions
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,22 @@ class RoundAccumulators(Pass):
     bits: Bits = 6
     exact: bool = False
     stretch: bool = True
-    resolution: int = 16
+    resolution: int = 2
 
     def __post_init__(self) -> None:
         check_bits(self.bits, "bits", low=2)
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        for source in look_up_sources(graph):
+        found = list(regions(graph))
+        rounded: dict[Dequantize, Dequantize | None] = {}
+        for source in dict.fromkeys(region.source for region in found):
             bits = bits_for(self.bits, merge(source.q.owner.loc, source.loc), "bits")
-            rounded = self._rounded(source, bits)
-            if rounded is not None:
-                rewriter.replace(source, rounded)
+            rounded[source] = self._rounded(source, bits)
+        for region in found:
+            source = rounded[region.source]
+            if source is not None:
+                read_instead(region, source, rewriter)
+        eliminate_dead_code(graph, rewriter)
 
     def _rounded(self, source: Dequantize, bits: int) -> Dequantize | None:
         type = source.q.int_type

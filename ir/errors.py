@@ -45,6 +45,12 @@ CODES = {
     "V002": "a value is used where it is not defined",
     "V003": "a value that is still used was erased",
     "V004": "a value's range does not fit 62 bits",
+    "X001": "an experiment's file is not valid",
+    "X002": "no metric of that name, or no such option",
+    "X003": "a metric needs what the trial has not",
+    "X004": "a trial ended its process",
+    "X005": "a trial raised what is no error of Lutra's",
+    "X006": "the results file cannot be read or written",
 }
 
 
@@ -102,6 +108,10 @@ class BackendError(Error):
 
 class ArtifactError(Error):
     """A saved artifact cannot be loaded (codes A...)."""
+
+
+class ExperimentError(Error):
+    """An experiment or one of its trials is at fault (codes X...)."""
 
 
 class TextError(Error):

@@ -33,3 +33,8 @@ def check_bits(bits: Bits, option: str, low: int = 1, high: int = 16) -> None:
     for number in [n for _, n in bits] if isinstance(bits, tuple) else [bits]:
         if type(number) is not int or not low <= number <= high:
             raise PipelineError("P002", f"`{option}` is {number!r}, not within {low} to {high}")
+
+
+def highest(bits: Bits) -> int:
+    """The largest number of bits that `bits` gives to any layer."""
+    return bits if isinstance(bits, int) else max(number for _, number in bits)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lutra.passes.base import Lossy, Pass, Within
-from lutra.passes.bits import Bits
+from lutra.passes.bits import Bits, highest
 from lutra.passes.calibrate import Calibrate
 from lutra.passes.canonicalize import Canonicalize
 from lutra.passes.center import Center
 from lutra.passes.check_support import CheckSupport
 from lutra.passes.cse import EliminateCommonSubexpressions
 from lutra.passes.dce import EliminateDeadCode
+from lutra.passes.fit_weights import FitWeights
 from lutra.passes.fuse import FuseRegions
 from lutra.passes.legalize import Legalize
 from lutra.passes.lower_quantized import LowerQuantized
@@ -34,22 +35,30 @@ class Clean(Pass):
         return (Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode())
 
 
+FINE = 16
+"""Bits of the weights that `fit-weights` starts from: next to floats."""
+
+
 @dataclass(frozen=True)
 class Default(Pass):
     """From a float model to a legal circuit, by post-training quantization.
 
-    The wide road: weights and activations of many bits, each channel's accumulator stretched and
-    rounded to `rounding` bits, one table per channel. `rounding=none` is the narrow road, with few
-    bits of weights and activations and exact accumulators.
+    The wide road: each channel's weights are scaled so that its accumulator fills the bits that
+    rounding keeps; the accumulator is rounded to `rounding` bits, and all else about the channel
+    lives in its own table. `rounding=none` is the narrow road: few bits of weights and activations
+    and exact accumulators.
 
-    weights, output_weights, activations, inputs, method: as of `quantize` and `calibrate`.
+    weights, output_weights: of the layers before look-ups, and of the last ones (none: the same),
+        as `bits` and `output_bits` of `fit-weights`.
+    activations, inputs: as of `quantize`.
     rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
     margin: of the observed ranges, as of `ranges`; none takes guaranteed ranges instead.
+    method: as of `calibrate`.
     """
 
     name = "default"
     contract = Lossy
-    weights: Bits = 8
+    weights: Bits = 6
     activations: Bits = 8
     inputs: Bits = 8
     output_weights: Bits | None = None
@@ -59,13 +68,14 @@ class Default(Pass):
     method: Literal["minmax", "percentile", "mse"] = "minmax"
 
     def expand(self) -> Sequence[Pass]:
-        bits = self.activations if isinstance(self.activations, int) else 8
+        margin = FitWeights.margin if self.margin is None else self.margin
         passes: list[Pass] = [
             Clean(),
             CheckSupport(),
-            Calibrate(method=self.method, bits=bits),
-            QuantizeModel(self.weights, self.activations, self.inputs, self.output_weights),
+            Calibrate(self.method, bits=highest(self.activations)),
+            QuantizeModel(FINE, self.activations, self.inputs),
             LowerQuantized(),
+            FitWeights(self.weights, self.output_weights, self.rounding, margin),
         ]
         if self.margin is not None:
             passes.append(NarrowRanges(self.margin))

@@ -24,9 +24,7 @@ class QuantizeModel(Pass):
     Activations get one scale and zero point for the whole tensor, weights (unless
     `per_channel=false`) one symmetric scale for each output channel, rounded to nearest. Roles:
 
-    weights         of all weighted layers but the last.
-    output_weights  of the last ones: nothing but the client reads their accumulators, whose width
-                    all look-ups before pay for. None: as `weights`.
+    weights         of the weighted layers.
     inputs          of the graph.
     activations     all other values that a linear operator reads.
 
@@ -40,15 +38,12 @@ class QuantizeModel(Pass):
     weights: Bits = 8
     activations: Bits = 8
     inputs: Bits = 8
-    output_weights: Bits | None = None
     per_channel: bool = True
 
     def __post_init__(self) -> None:
         check_bits(self.weights, "weights", low=2)
         check_bits(self.activations, "activations")
         check_bits(self.inputs, "inputs")
-        if self.output_weights is not None:
-            check_bits(self.output_weights, "output_weights", low=2)
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         flow = Flow(graph)
@@ -56,7 +51,7 @@ class QuantizeModel(Pass):
             if isinstance(op, Observe):
                 self._activation(op, flow, rewriter)
             elif is_onnx(op, *WEIGHTED):
-                self._weights(op, flow, rewriter)
+                self._weights(op, rewriter)
 
     def _activation(self, op: Observe, flow: Flow, rewriter: Rewriter) -> None:
         role = "inputs" if op.x in flow.client else "activations"
@@ -69,14 +64,12 @@ class QuantizeModel(Pass):
         rewriter.replace_uses(op.result, x)
         rewriter.erase(op)
 
-    def _weights(self, op: Op, flow: Flow, rewriter: Rewriter) -> None:
+    def _weights(self, op: Op, rewriter: Rewriter) -> None:
         assert isinstance(op, Onnx)
         weights = constant_of(op.input(1))
         if weights is None:
             return
-        is_last = not any(user in flow.demanded for user in op.results[0].users)
-        option = "output_weights" if is_last and self.output_weights is not None else "weights"
-        bits = bits_for(getattr(self, option), op.loc, option)
+        bits = bits_for(self.weights, op.loc, "weights")
         integers, scale = symmetric_grid(weights, bits, self._channel_axis(op, weights))
         value = rewriter.insert(IntConstant(integers), before=op, loc=op.loc)
         dequantize = Dequantize(value.result, scale, ZERO, NO_OFFSET)

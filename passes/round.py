@@ -37,6 +37,7 @@ class RoundAccumulators(Pass):
     stretch: let every channel fill the range; else all channels share the widest one's cells.
     resolution: channels are stretched to at least `resolution` times the widest range before
         rounding, so that integer factors meet the ratio of two ranges up to 1 / resolution.
+        Larger factors make larger weights, whose noise costs; `fit-weights` before needs none.
     """
 
     name = "round"
@@ -45,7 +46,7 @@ class RoundAccumulators(Pass):
     bits: Bits = 6
     exact: bool = False
     stretch: bool = True
-    resolution: int = 2
+    resolution: int = 1
 
     def __post_init__(self) -> None:
         check_bits(self.bits, "bits", low=2)

@@ -1,0 +1,117 @@
+"""Runs circuits in the clear on whole batches: bit-exactly, or with the errors of real look-ups.
+
+A programmable bootstrap reads its input with Gaussian noise. The probability that the noise moves
+it past half the distance between two neighbouring inputs is the circuit's `p_error`. So
+
+- a look-up behind approximate rounding, where the bootstrap itself rounds, reads the wide integer
+  with noise of that strength: near the middle between two short integers either may come out;
+- any other look-up, max or product reads a neighbour of its input with probability `p_error`.
+
+Approximate rounding leaves the shortened integer to the bootstrap: see Concrete's documentation on
+rounding, and Chillotti et al., "TFHE: Fast Fully Homomorphic Encryption over the Torus",
+J. Cryptology 2020, for the bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+
+import numpy as np
+
+from lutra.backends.base import Limits
+from lutra.ir.analysis import pbs_count
+from lutra.ir.core import Graph, Op
+from lutra.ir.errors import InputError
+from lutra.ir.interpreter import Interpreter
+from lutra.ir.ops import Assume, Lookup, Max, Mul, Round
+from lutra.ir.types import Array, Ints, Shape
+
+name = "numpy"
+limits = Limits()
+
+
+def emit(circuit: Graph, *, p_error: float = 0.0, seed: int | None = None) -> NumpyExecutable:
+    """Make a circuit ready to run in the clear; it must not change from then on.
+
+    p_error: probability that one look-up errs, 0 (bit-exact) or more, below 1.
+    seed: of the errors. Runs of one executable go on in the same sequence of random numbers.
+    """
+    if not 0 <= p_error < 1:
+        raise InputError("I005", f"p_error={p_error} is no probability below 1")
+    noisy = _Noisy(circuit, p_error, np.random.default_rng(seed)) if p_error else None
+    return NumpyExecutable(noisy or Interpreter(circuit))
+
+
+def sigma(p_error: float) -> float:
+    """Standard deviation, in steps, of the noise that leaves half a step with that probability."""
+    return 0.5 / NormalDist().inv_cdf(1 - p_error / 2)
+
+
+class NumpyExecutable:
+    """A circuit that runs in the clear."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+
+    def run(self, *inputs: Array) -> tuple[Array, ...]:
+        """Integers (samples, *shape) for each input of the circuit; so the results."""
+        return self._interpreter.run(inputs)
+
+    @property
+    def violations(self) -> Mapping[Assume, int]:
+        """How many values each `assume` has seen outside its range so far."""
+        return dict(self._interpreter.violations)
+
+    @property
+    def statistics(self) -> Mapping[str, float]:
+        """Bootstraps of one sample; so far, values outside what `assume` claims, and errors."""
+        found = self._interpreter
+        return {
+            "pbs": pbs_count(found.graph),
+            "violations": sum(found.violations.values()),
+            "errors": found.errors if isinstance(found, _Noisy) else 0,
+        }
+
+
+class _Noisy(Interpreter):
+    """The reference meaning with the errors of bootstraps."""
+
+    def __init__(self, graph: Graph, p_error: float, rng: np.random.Generator) -> None:
+        super().__init__(graph)
+        self.errors = 0
+        self._p_error = p_error
+        self._sigma = sigma(p_error)
+        self._rng = rng
+
+    def compute(self, op: Op, operands: Sequence[Array]) -> Array | tuple[Array, ...]:
+        if isinstance(op, Round) and not op.exact:
+            return self._round(operands[0], op.lsbs)
+        if isinstance(op, Lookup) and not _rounds(op.x.owner):
+            return op.eval(operands[0] + self._slips(operands[0].shape))
+        if isinstance(op, Max):  # y + relu(x - y)
+            x, y = np.broadcast_arrays(*operands)
+            return np.asarray(y + np.maximum(x - y + self._slips(x.shape), 0))
+        if isinstance(op, Mul):  # ((x + y)^2 - (x - y)^2) / 4
+            x, y = np.broadcast_arrays(*operands)
+            plus, minus = (z + self._slips(z.shape) for z in (x + y, x - y))
+            return np.asarray(plus**2 // 4 - minus**2 // 4)
+        return super().compute(op, operands)
+
+    def _round(self, x: Ints, lsbs: int) -> Ints:
+        """Round as `Round` does, but x is off by some noise."""
+        raised = x + (1 << (lsbs - 1))
+        part = (raised & ((1 << lsbs) - 1)) / (1 << lsbs)  # where in its cell, 0 to 1
+        moved = np.floor(part + self._rng.normal(0, self._sigma, x.shape)).astype(np.int64)
+        self.errors += int(np.count_nonzero(moved))
+        return (raised >> lsbs) + moved
+
+    def _slips(self, shape: Shape) -> Ints:
+        """-1 or 1 with the probability of an error, else 0."""
+        slipped = self._rng.random(shape) < self._p_error
+        self.errors += int(np.count_nonzero(slipped))
+        return np.where(slipped, self._rng.integers(0, 2, shape) * 2 - 1, 0)
+
+
+def _rounds(op: Op) -> bool:
+    return isinstance(op, Round) and not op.exact

@@ -31,8 +31,8 @@ class Statistics:
 
     price: the optimizer's "complexity"; 4e9 to 6e9 of it take one second of one core.
     p_error, global_p_error: chance that one look-up, or any of one sample's, is off.
-    bootstrap_key_bytes, keyswitch_key_bytes: in memory; transferred, they take about a quarter.
-    input_bytes, output_bytes: ciphertexts of one sample; transferred, inputs take far less.
+    bootstrap_key_bytes, keyswitch_key_bytes: in memory; a quarter or less where they travel.
+    input_bytes, output_bytes: ciphertexts of one sample.
     strategy: which look-ups share parameters (see `Options`).
     ops: the operations that bootstrap, in order.
     """

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encrypted import Encrypted
 from hypothesis import HealthCheck, assume, given, settings
-from strategies import INTEGER_OPS, integer_graphs, samples
 
+from encrypted import Encrypted
 from lutra.backends.concrete import emit
 from lutra.ir.core import Graph
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Lookup, Max, Mul, Round
+from strategies import INTEGER_OPS, integer_graphs, samples
 
 pytestmark = pytest.mark.encrypted
 

@@ -1,0 +1,113 @@
+"""Remove nodes that do nothing at inference, and branches that are decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from onnx import GraphProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
+
+from lutra.frontends.onnx.draft import Draft
+from lutra.frontends.onnx.proto import rename
+
+
+def drop_dead_nodes(draft: Draft) -> bool:
+    """Remove nodes of which nothing is read, and constants that nothing reads."""
+    before = len(draft.graph.node)
+    while True:
+        used = draft.used()
+        kept = [node for node in draft.graph.node if used.intersection(node.output)]
+        if len(kept) == len(draft.graph.node):
+            break
+        draft.set_nodes(kept)
+    draft.drop_unused()
+    return len(draft.graph.node) < before
+
+
+def drop_identities(draft: Draft) -> bool:
+    """Identity(x), Cast(x) to its own type, Dropout(x) outside training -> x.
+
+    One between a graph's input and its output stays, as Identity: both names are the caller's.
+    """
+    constants = draft.constants()
+    used, types = draft.used(), draft.types()
+    outputs = {output.name for output in draft.graph.output}
+    fixed = {*draft.inputs, *constants}
+    kept, names = [], dict[str, str]()
+    for node in draft.graph.node:
+        rename([node], names)
+        if not (_casts_nothing(node, types) or _does_nothing(node, constants, used)):
+            kept.append(node)
+            continue
+        source, target = node.input[0], node.output[0]
+        if target not in outputs:
+            names[target] = source
+        elif source in fixed or source in outputs:
+            kept.append(helper.make_node("Identity", [source], [target], node.name))
+        else:  # the producer writes the output's name instead
+            rename(kept, {source: target})
+            names = {k: target if v == source else v for k, v in names.items()}
+            names[source] = target
+    changed = len(kept) < len(draft.graph.node)
+    draft.set_nodes(kept)
+    return changed
+
+
+def _does_nothing(node: NodeProto, constants: dict[str, TensorProto], used: set[str]) -> bool:
+    if node.domain or node.op_type not in ("Identity", "Dropout"):
+        return False
+    if any(mask in used for mask in node.output[1:]):
+        return False
+    if len(node.input) < 3 or not node.input[2]:
+        return True
+    training = constants.get(node.input[2])
+    return training is not None and not numpy_helper.to_array(training).any()
+
+
+def _casts_nothing(node: NodeProto, types: Mapping[str, TypeProto]) -> bool:
+    if node.domain or node.op_type != "Cast" or node.input[0] not in types:
+        return False
+    to: int = next(attribute.i for attribute in node.attribute if attribute.name == "to")
+    return bool(types[node.input[0]].tensor_type.elem_type == to)
+
+
+def fold_branches(draft: Draft) -> bool:
+    """If(constant) -> the nodes of the branch that it takes."""
+    constants = draft.constants()
+    nodes: list[NodeProto] = []
+    changed = False
+    for node in draft.graph.node:
+        decided = node.op_type == "If" and not node.domain and node.input[0] in constants
+        if decided:
+            taken = numpy_helper.to_array(constants[node.input[0]]).any()
+            wanted = "then_branch" if taken else "else_branch"
+            branch = next(a.g for a in node.attribute if a.name == wanted)
+            nodes.extend(splice(draft, branch, node, node.output))
+            changed = True
+        else:
+            nodes.append(node)
+    draft.set_nodes(nodes)
+    return changed
+
+
+def splice(
+    draft: Draft, graph: GraphProto, node: NodeProto, results: Sequence[str]
+) -> Iterator[NodeProto]:
+    """The nodes of `graph`, which reads the values around it, to stand in `node`'s place.
+
+    `results` names the graph's outputs outside; an empty name is an output that nobody wants.
+    Values that the graph defines, and nodes without names, get names that begin with the node's.
+    """
+    body = GraphProto()
+    body.CopyFrom(graph)
+    made = [name for inner in body.node for name in inner.output if name]
+    names = {name: f"{node.name}/{name}" for name in (*made, *(t.name for t in body.initializer))}
+    rename(body.node, names)
+    for tensor in body.initializer:
+        tensor.name = names[tensor.name]
+        draft.add_constant(tensor)
+    for inner in body.node:
+        inner.name = inner.name or f"{node.name}/{inner.op_type}"
+    yield from body.node
+    for result, output in zip(results, body.output, strict=False):
+        if result:
+            yield helper.make_node("Identity", [names.get(output.name, output.name)], [result])

@@ -1,0 +1,118 @@
+"""A model while it is being normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, helper
+
+from lutra.frontends.onnx.proto import reads
+
+LIGHT = 1024
+"""Constants of more elements stay out of the protobuf while it goes in and out of onnx's C++."""
+
+PLAIN = {
+    TensorProto.BOOL,
+    TensorProto.DOUBLE,
+    TensorProto.FLOAT,
+    TensorProto.INT32,
+    TensorProto.INT64,
+    TensorProto.STRING,
+}
+"""Element types of the constants that may stay: onnx's version converter corrupts int4."""
+
+
+class Draft:
+    """A private copy of a model whose big constants are kept aside.
+
+    To onnx's C++ (checker, shape inference, inliner, version converter) the constants that are
+    kept aside look like graph inputs. They carry no shape information, so nothing is lost, each
+    round trip stays cheap, and the 2 GiB limit of protobuf does not apply to them.
+    """
+
+    def __init__(self, model: ModelProto) -> None:
+        self.model = ModelProto()
+        self.model.CopyFrom(model)
+        self.aside: dict[str, TensorProto] = {}
+        constants = list(self.graph.initializer)
+        names = {tensor.name for tensor in constants}
+        inputs = [value for value in self.graph.input if value.name not in names]
+        for field, kept in ((self.graph.input, inputs), (self.graph.initializer, [])):
+            del field[:]
+            field.extend(kept)
+        self.inputs = [value.name for value in inputs]
+        for tensor in constants:
+            self.add_constant(tensor)
+
+    @property
+    def graph(self) -> GraphProto:
+        return self.model.graph
+
+    @property
+    def version(self) -> int:
+        """The opset of ONNX's own operators."""
+        return next((o.version for o in self.model.opset_import if not o.domain), 0)
+
+    def add_constant(self, tensor: TensorProto) -> None:
+        if tensor.data_type in PLAIN and prod(tensor.dims) <= LIGHT:
+            self.graph.initializer.append(tensor)
+        else:
+            self.aside[tensor.name] = tensor
+            self.graph.input.append(
+                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+
+    def constants(self) -> dict[str, TensorProto]:
+        """All constants by name."""
+        return {**{tensor.name: tensor for tensor in self.graph.initializer}, **self.aside}
+
+    def types(self) -> dict[str, TypeProto]:
+        """What is known of every value's type."""
+        graph = self.graph
+        found = {
+            tensor.name: helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+            for tensor in graph.initializer
+        }
+        for value in (*graph.output, *graph.value_info, *graph.input):
+            found[value.name] = value.type
+        return found
+
+    def used(self) -> set[str]:
+        """Names that a node or the caller reads."""
+        return {*reads(self.graph.node), *(output.name for output in self.graph.output)}
+
+    def set_nodes(self, nodes: Iterable[NodeProto]) -> None:
+        kept = list(nodes)
+        del self.graph.node[:]
+        self.graph.node.extend(kept)
+
+    def drop_nodes(self, nodes: Iterable[NodeProto]) -> None:
+        """Remove nodes, which are told apart by what they write."""
+        written = {name for node in nodes for name in node.output if name}
+        self.set_nodes(node for node in self.graph.node if not written.intersection(node.output))
+
+    def drop_unused(self) -> None:
+        """Remove constants that nothing reads."""
+        used = self.used()
+        self.aside = {name: tensor for name, tensor in self.aside.items() if name in used}
+        self._keep_inputs({*self.inputs, *self.aside})
+        kept = [tensor for tensor in self.graph.initializer if tensor.name in used]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
+
+    def replace(self, model: ModelProto) -> None:
+        """Go on with what onnx made of `self.model`."""
+        self.model = model
+
+    def finish(self) -> ModelProto:
+        """The model with all its constants inside."""
+        self.drop_unused()
+        self._keep_inputs(set(self.inputs))
+        self.graph.initializer.extend(self.aside.values())
+        return self.model
+
+    def _keep_inputs(self, names: Iterable[str]) -> None:
+        kept: list[ValueInfoProto] = [v for v in self.graph.input if v.name in names]
+        del self.graph.input[:]
+        self.graph.input.extend(kept)

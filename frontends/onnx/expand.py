@@ -1,0 +1,91 @@
+"""Operators that ONNX defines by others, replaced by their bodies where they cannot stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import onnx
+from onnx import AttributeProto, GraphProto, NodeProto, TypeProto, helper, inliner
+
+from lutra.frontends.onnx.cleanup import splice
+from lutra.frontends.onnx.domains import STANDARD_DOMAINS
+from lutra.frontends.onnx.draft import Draft
+from lutra.frontends.onnx.proto import has_body, is_typed, schema_of, subgraphs
+from lutra.frontends.onnx.shapes import infer
+from lutra.frontends.onnx.support import refusals
+from lutra.ir.ort import IR_VERSION, OPSET
+
+Types = Mapping[str, TypeProto]
+
+
+def write_defaults(draft: Draft) -> None:
+    """Write down the default attributes of operators with bodies.
+
+    onnx forgets them where it looks into a body (MeanVarianceNormalization's axes).
+    """
+    for node in draft.graph.node:
+        schema = schema_of(node, draft.version) if node.domain in STANDARD_DOMAINS else None
+        if schema is None or not has_body(schema):
+            continue
+        given = {attribute.name for attribute in node.attribute}
+        for name, attribute in schema.attributes.items():
+            if name not in given and attribute.default_value.type != AttributeProto.UNDEFINED:
+                node.attribute.append(attribute.default_value)
+
+
+def expand_newer(draft: Draft) -> None:
+    """Expand operators that opset `OPSET` does not have yet, and those in their bodies."""
+    changed = True
+    while changed:
+        write_defaults(draft)
+        infer(draft)
+        changed = _expand(draft, lambda node: not node.domain and schema_of(node, OPSET) is None)
+
+
+def expand_stuck(draft: Draft) -> bool:
+    """Expand operators that onnxruntime cannot run, or whose result types onnx does not find."""
+    types = draft.types()
+    refused = refusals(draft, types)
+
+    def is_stuck(node: NodeProto) -> bool:
+        return node.name in refused or (
+            is_typed(node.input, types) and not is_typed(node.output, types)
+        )
+
+    return _expand(draft, is_stuck)
+
+
+def _expand(draft: Draft, chosen: Callable[[NodeProto], bool]) -> bool:
+    types = draft.types()
+    nodes: list[NodeProto] = []
+    changed = False
+    for node in draft.graph.node:
+        body = _body(draft, node, types) if chosen(node) else None
+        results = [name for name in node.output if name]
+        nodes.extend(splice(draft, body, node, results) if body else [node])
+        changed |= body is not None
+    draft.set_nodes(nodes)
+    return changed
+
+
+def _body(draft: Draft, node: NodeProto, types: Types) -> GraphProto | None:
+    """The body of one node as a graph that reads and writes the node's own values."""
+    schema = schema_of(node, draft.version)
+    if schema is None or not has_body(schema) or not is_typed(node.input, types):
+        return None
+    inputs = [helper.make_value_info(n, types[n]) for n in dict.fromkeys(node.input) if n]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    model = helper.make_model(
+        helper.make_graph([node], "call", inputs, outputs),
+        ir_version=IR_VERSION,
+        opset_imports=draft.model.opset_import,
+    )
+    called = [(node.domain, node.op_type)]
+    try:
+        inlined = inliner.inline_selected_functions(model, called, inline_schema_functions=True)
+    except Exception:  # the body exists only for other types or attributes
+        return None
+    body: GraphProto = inlined.graph
+    useless = any((n.domain, n.op_type) in called or any(subgraphs(n)) for n in body.node)
+    complete = {o.name for o in outputs} <= {name for n in body.node for name in n.output}
+    return body if complete and not useless else None

@@ -1,0 +1,79 @@
+"""ONNX models -> IR: one operation for each node of the normalised model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from lutra.frontends.onnx.load import load
+from lutra.frontends.onnx.normalise import normalise
+from lutra.frontends.onnx.shapes import Shapes
+from lutra.ir.core import Graph, Module, Value
+from lutra.ir.ops import Constant, Onnx
+from lutra.ir.ort import tensor_of
+from lutra.ir.rewriter import Rewriter
+
+
+def import_model(
+    source: str | Path | bytes | ModelProto, *, shapes: Shapes | None = None
+) -> Module:
+    """The graph `main` of an ONNX model (see `load` for sources and `normalise` for `shapes`).
+
+    Inputs and results keep their names. Initializers become `constant`, nodes `onnx` operations
+    whose `loc` is the node's name and whose types are those that ONNX's shape inference finds.
+
+    Raises `ModelError` (F001 to F006) and, for `shapes`, `InputError` (I001, I004).
+    """
+    return lower(normalise(load(source), shapes=shapes))
+
+
+def lower(model: ModelProto) -> Module:
+    """The IR of a normalised model."""
+    graph = Graph("main")
+    rewriter = Rewriter(graph)
+    values: dict[str, Value] = {}
+    types = {v.name: v.type for v in (*model.graph.value_info, *model.graph.output)}
+    for parameter in model.graph.input:
+        values[parameter.name] = rewriter.input(parameter.name, tensor_of(parameter.type))
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def place_constants(names: Iterable[str]) -> None:
+        for name in names:
+            if name in constants and name not in values:
+                array = numpy_helper.to_array(constants[name])
+                values[name] = rewriter.insert(Constant(array)).result
+
+    for node in model.graph.node:
+        place_constants(node.input)
+        op = Onnx(
+            tuple(values[name] if name else None for name in node.input),
+            node.op_type,
+            tuple(tensor_of(types[name]) for name in node.output),
+            attributes_of(node),
+            node.domain,
+        )
+        rewriter.insert(op, loc=(node.name,))
+        values.update(zip(node.output, op.results, strict=True))
+    names = [output.name for output in model.graph.output]
+    place_constants(names)
+    rewriter.returns([values[name] for name in names], names)
+    return Module([graph])
+
+
+def attributes_of(node: NodeProto) -> dict[str, Any]:
+    """Attributes as Python values: numbers, strings, lists of them, and arrays for tensors."""
+    return {attribute.name: _python(attribute) for attribute in node.attribute}
+
+
+def _python(attribute: AttributeProto) -> Any:
+    value = helper.get_attribute_value(attribute)
+    if isinstance(value, TensorProto):
+        return numpy_helper.to_array(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    if attribute.type == AttributeProto.STRINGS:
+        return [text.decode() for text in value]
+    return value if attribute.type in (AttributeProto.INT, AttributeProto.FLOAT) else list(value)

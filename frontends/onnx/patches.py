@@ -1,0 +1,102 @@
+"""Steps that onnx's version converter lacks or takes wrongly, done here instead.
+
+The nodes concerned get their final form beforehand, in a domain of their own, which the converter
+leaves alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, helper, numpy_helper
+
+from lutra.frontends.onnx.domains import complete_imports
+from lutra.frontends.onnx.draft import Draft
+from lutra.frontends.onnx.proto import shape_of
+from lutra.ir.ort import OPSET
+from lutra.ir.types import Array
+
+HIDDEN = "lutra.hidden"
+"""The domain that nodes are in while the converter runs."""
+
+
+def hide(draft: Draft) -> None:
+    """Put the nodes into the form of opset `OPSET` that the converter would spoil."""
+    draft.set_nodes(new for node in list(draft.graph.node) for new in _patched(draft, node))
+    complete_imports(draft.model)
+
+
+def reveal(draft: Draft) -> None:
+    """Make them ONNX's own operators again."""
+    for node in draft.graph.node:
+        node.domain = "" if node.domain == HIDDEN else node.domain
+    complete_imports(draft.model)
+
+
+def _patched(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
+    if node.domain:
+        yield node
+    elif node.op_type == "GlobalMaxPool" and draft.version > OPSET:
+        yield _hidden(node)  # the step down from 22, which only added bfloat16, is missing
+    elif node.op_type == "Hardmax" and draft.version < 13:
+        yield from _flat_hardmax(draft, node)
+    elif node.op_type in ("Upsample", "Resize") and draft.version <= 10:
+        yield _resize(draft, node)
+    else:
+        yield node
+
+
+def _flat_hardmax(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
+    """Before opset 13, Hardmax flattened its input to two dimensions, cut at `axis`."""
+    shape = shape_of(draft.types().get(node.output[0]))
+    axis = _attribute(node, "axis", 1)
+    if shape is None:
+        yield node
+        return
+    flat, hot, back = (f"{node.name}/{part}" for part in ("flat", "hot", "back"))
+    _constant(draft, back, np.asarray(shape, np.int64))
+    yield helper.make_node("Flatten", node.input, [flat], flat, axis=axis % len(shape))
+    yield helper.make_node("Hardmax", [flat], [hot], node.name, domain=HIDDEN, axis=-1)
+    yield helper.make_node("Reshape", [hot, back], node.output, back)
+
+
+def _resize(draft: Draft, node: NodeProto) -> NodeProto:
+    """Up to opset 10, pixel i of the result was pixel i / scale of the input.
+
+    Between pixels, `nearest` took the one below, or above where the image shrinks.
+    """
+    if len(node.input) > 1:
+        scales = node.input[1]
+    else:
+        scales = f"{node.name}/scales"
+        _constant(draft, scales, np.asarray(_attribute(node, "scales", []), np.float32))
+    tensor = draft.constants().get(scales)
+    shrinks = tensor is not None and bool((numpy_helper.to_array(tensor) < 1).any())
+    return helper.make_node(
+        "Resize",
+        [node.input[0], "", scales],
+        node.output,
+        node.name,
+        domain=HIDDEN,
+        mode=_attribute(node, "mode", b"nearest"),
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="ceil" if shrinks else "floor",
+    )
+
+
+def _hidden(node: NodeProto) -> NodeProto:
+    twin = NodeProto()
+    twin.CopyFrom(node)
+    twin.domain = HIDDEN
+    return twin
+
+
+def _constant(draft: Draft, name: str, array: Array) -> None:
+    draft.add_constant(numpy_helper.from_array(array, name))
+
+
+def _attribute(node: NodeProto, name: str, default: Any) -> Any:
+    found = (a for a in node.attribute if a.name == name)
+    return next((helper.get_attribute_value(attribute) for attribute in found), default)

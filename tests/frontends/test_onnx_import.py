@@ -1,0 +1,122 @@
+"""`import_model`: one operation for each node, with the model's names, types and results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from lutra.frontends.onnx import import_model, load
+from lutra.frontends.onnx.importer import attributes_of
+from lutra.ir.core import Graph
+from lutra.ir.interpreter import evaluate
+from lutra.ir.ops import Constant, Onnx
+from lutra.ir.types import Tensor
+from lutra.ir.verifier import verify
+from onnx_models import model_of, run
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "models").glob("*.onnx"))
+
+
+def graph_of(text: str, opset: int = 17) -> Graph:
+    module = import_model(model_of(text, opset))
+    verify(module)
+    assert list(module.graphs) == ["main"]
+    return module.main
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_compute_the_same_on_many_samples(path: Path) -> None:
+    module = import_model(path)
+    verify(module)
+    parameter = module.main.inputs[0]
+    x = np.random.default_rng(0).standard_normal((6, *parameter.type.shape)).astype(np.float32)
+    (found,) = evaluate(module.main, {parameter.name: x})
+    (wanted,) = run(load(path), {parameter.name: x[:, 0]})
+    np.testing.assert_allclose(found[:, 0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_names_types_and_origins() -> None:
+    graph = graph_of("""
+        g (float[N, 1, 4, 4] image) => (float[N, 2, 2, 2] score, int64[N] best)
+        <float[2, 1, 3, 3] k = {0,1,2,3,4,5,6,7,8, 0,1,2,3,4,5,6,7,8}, float low = {0.5}> {
+          [conv1] c = Conv<kernel_shape=[3, 3]>(image, k)
+          [clip] score = Clip(c, , low)
+          m = ReduceMax<axes=[1, 2, 3], keepdims=0>(score)
+          best = Cast<to=7>(m)
+        }""")
+    assert [(i.name, i.type) for i in graph.inputs] == [("image", Tensor((1, 1, 4, 4)))]
+    assert graph.output_names == ("score", "best")
+    assert [value.type for value in graph.outputs] == [Tensor((1, 2, 2, 2)), Tensor((1,), "int64")]
+    nodes = list(graph.of(Onnx))
+    assert [node.loc for node in nodes] == [("conv1",), ("clip",), ("ReduceMax_2",), ("Cast_3",)]
+    assert [node.op_type for node in nodes] == ["Conv", "Clip", "ReduceMax", "Cast"]
+    assert nodes[0].attrs == {"kernel_shape": [3, 3]}
+    assert nodes[1].inputs[1] is None
+    assert nodes[1].input(2) is not None
+    assert nodes[0].result.type == Tensor((1, 2, 2, 2))
+
+
+def test_constants_stand_in_front_of_their_first_user() -> None:
+    graph = graph_of("""
+        g (float[N, 2] x) => (float[N, 2] y) <float[2] a = {1, 2}, float[2] b = {3, 4}> {
+          c = Mul(x, b)
+          d = Add(c, a)
+          y = Add(d, b)
+        }""")
+    kinds = ["b" if isinstance(node, Constant) else "." for node in graph.ops]
+    assert "".join(kinds) == ".b.b..."
+
+
+def test_attributes_are_python_values() -> None:
+    node = onnx.helper.make_node(
+        "Any",
+        ["x"],
+        ["y"],
+        number=3,
+        scale=0.5,
+        text="linear",
+        sizes=[1, 2],
+        factors=[0.25, 4.0],
+        words=["Sigmoid", "Tanh"],
+        tensor=onnx.numpy_helper.from_array(np.arange(3, dtype=np.int8)),
+    )
+    attributes = attributes_of(node)
+    np.testing.assert_array_equal(attributes.pop("tensor"), np.arange(3, dtype=np.int8))
+    assert attributes == {
+        "number": 3,
+        "scale": 0.5,
+        "text": "linear",
+        "sizes": [1, 2],
+        "factors": [0.25, 4.0],
+        "words": ["Sigmoid", "Tanh"],
+    }
+
+
+def test_outputs_that_are_inputs_or_constants() -> None:
+    model = model_of("g (float[N, 2] x) => (float[N, 2] y) { y = Relu(x) }")
+    model.graph.output.add().CopyFrom(model.graph.input[0])
+    constant = onnx.numpy_helper.from_array(np.ones(3, np.float32), "k")
+    model.graph.initializer.append(constant)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("k", 1, [3]))
+    module = import_model(model)
+    verify(module)
+    x = np.asarray([[[-1, 2]], [[3, -4]]], np.float32)
+    y, same, ones = evaluate(module.main, [x])
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    np.testing.assert_array_equal(same, x)
+    np.testing.assert_array_equal(ones, np.ones((2, 3)))
+    assert module.main.output_names == ("y", "x", "k")
+
+
+def test_fake_quantizers_are_kept() -> None:
+    graph = graph_of("""
+        g (float[N, 4] x) => (float[N, 4] y) <float s = {0.5}, float z = {0}, float b = {4}> {
+          [q] y = onnx.brevitas.Quant<signed=1, narrow=0, rounding_mode="ROUND">(x, s, z, b)
+        }""")
+    (node,) = graph.of(Onnx)
+    assert (node.domain, node.op_type, node.loc) == ("onnx.brevitas", "Quant", ("q",))
+    assert node.attrs == {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    assert node.result.type == Tensor((1, 4))

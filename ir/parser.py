@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from lutra.ir.core import OPS, Graph, Input, Module, Op, Value
-from lutra.ir.errors import Error, TextError, did_you_mean
+from lutra.ir.errors import Error, TextError, VerifyError, did_you_mean
 from lutra.ir.ops.onnx import Onnx
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array, Int, Tensor, Type
@@ -318,8 +318,9 @@ class _Parser:
 
     def _expect(self, kind: str, text: str | None = None) -> _Token:
         if not self._is(kind, text):
-            found = self.token.text or "the end of the text"
-            self._fail(self.token, f"{text or 'a ' + kind} is expected, found {found!r}")
+            found = repr(self.token.text) if self.token.text else "the end of the text"
+            wanted = repr(text) if text else "the end of the text" if kind == "end" else f"a {kind}"
+            self._fail(self.token, f"{wanted} is expected, found {found}")
         return self._next()
 
     def _fail(self, token: _Token, message: str) -> typing.NoReturn:
@@ -364,5 +365,8 @@ def _type(text: str) -> Type:
     dtype, dims, lo, hi = match.groups()
     shape = tuple(int(size) for size in dims.split("x") if size)
     if lo is not None:
-        return Int.of(shape, int(lo), int(hi))
+        type = Int.of(shape, int(lo), int(hi))
+        if dtype != f"{'i' if type.signed else 'u'}{type.bits}":
+            raise VerifyError("V001", f"the type is {type}, not {dtype}")
+        return type
     return Tensor(shape, _dtype(dtype).name)

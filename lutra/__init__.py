@@ -1,1 +1,46 @@
-"""Compile ONNX models into circuits that run on encrypted data."""
+"""Compile ONNX models into circuits that run on encrypted data.
+
+import lutra
+model = lutra.compile("model.onnx", calibration=x_train)
+print(model.report())
+y = model.predict(x, mode="encrypt")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lutra.ir.errors import Error
+
+if TYPE_CHECKING:
+    from lutra.artifact import load
+    from lutra.compiler import compile
+    from lutra.model import Model
+    from lutra.report import Report
+
+    __version__: str
+
+__all__ = ["Error", "Model", "Report", "compile", "load"]
+
+_HOME = {
+    "Model": "lutra.model",
+    "Report": "lutra.report",
+    "compile": "lutra.compiler",
+    "load": "lutra.artifact",
+}
+"""Where the public names live; their modules are imported on first use."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lutra")
+    if name not in _HOME:
+        raise AttributeError(f"module 'lutra' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, "__version__"})

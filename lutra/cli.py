@@ -1,0 +1,239 @@
+"""The command line: `lutra compile | run | inspect | passes`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lutra.bars import bars
+from lutra.ir.errors import Error, InputError
+from lutra.signature import Form
+
+if TYPE_CHECKING:
+    from lutra.model import Model
+    from lutra.passes import Pass
+    from lutra.report import Report
+
+SHOWN = 10
+"""Rows of results that `run` prints."""
+
+
+class _Group(typer.core.TyperGroup):
+    """Commands whose errors are messages: what the user can act on comes without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Error as error:
+            typer.echo(error.render(), err=True)
+        except OSError as error:
+            typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Compile ONNX models into circuits that run on encrypted data.",
+)
+
+Data = Annotated[
+    str, typer.Argument(help="data.npz:key, or data.npz with one array for each input")
+]
+Artifact = Annotated[Path, typer.Argument(help="a model that `lutra compile` wrote")]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        import lutra
+
+        typer.echo(f"lutra {lutra.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def compile(
+    model: Annotated[Path, typer.Argument(help="an ONNX model")],
+    calibration: Annotated[
+        str | None,
+        typer.Option("--calibration", "-c", help="typical inputs: data.npz:key, or data.npz"),
+    ] = None,
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="passes with options; see `lutra passes`")
+    ] = "default",
+    backend: Annotated[
+        str, typer.Option("--backend", "-b", help="what will run the circuit")
+    ] = "concrete",
+    p_error: Annotated[float | None, typer.Option(help="chance that one look-up is off")] = None,
+    global_p_error: Annotated[
+        float | None, typer.Option(help="chance that any look-up of a sample is off")
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="shape of an input that the model leaves open: name=1,3,32,32"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="where to write the compiled model")
+    ] = None,
+) -> None:
+    """Compile an ONNX model and save it."""
+    import lutra
+    from lutra import datafile
+    from lutra.frontends.onnx import load
+
+    proto = load(model)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    names = [value.name for value in proto.graph.input if value.name not in constants]
+    with bars(Console(stderr=True)) as progress:
+        compiled = lutra.compile(
+            proto,
+            None if calibration is None else datafile.read(calibration, names),
+            pipeline,
+            backend=backend,
+            p_error=p_error,
+            global_p_error=global_p_error,
+            shapes=dict(map(_shape, shape or [])),
+            progress=progress,
+        )
+    target = output or Path(model.stem + ".lutra")
+    compiled.save(target)
+    _show(compiled.report(price=False))
+    typer.echo(f"written   {target}")
+
+
+@app.command()
+def run(
+    model: Artifact,
+    data: Data,
+    mode: Annotated[str, typer.Option("--mode", "-m", help="clear, simulate or encrypt")] = "clear",
+    samples: Annotated[
+        int | None, typer.Option("--samples", "-n", min=1, help="take the first of them only")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="an .npz file for the results")
+    ] = None,
+) -> None:
+    """Predict with a compiled model: in the clear, simulated, or really encrypted."""
+    import numpy as np
+
+    import lutra
+    from lutra import datafile
+
+    with bars(Console(stderr=True)) as progress:
+        loaded = lutra.load(model, progress=progress)
+        names = [port.name for port in loaded.signature.inputs]
+        inputs = _first(loaded, datafile.read(data, names), samples)
+        predicted = loaded.predict(inputs, mode)  # type: ignore[arg-type]  # it checks the mode
+    arrays = predicted if isinstance(predicted, tuple) else (predicted,)
+    found = {port.name: a for port, a in zip(loaded.signature.outputs, arrays, strict=True)}
+    if output is not None:
+        with output.open("wb") as stream:
+            np.savez(stream, **found)
+    for name, array in found.items():
+        typer.echo(f"{name}: {array.dtype}{list(array.shape)}")
+        typer.echo(np.array2string(array[:SHOWN] if array.ndim else array, precision=4))
+        if array.ndim and len(array) > SHOWN:
+            typer.echo(f"... {len(array) - SHOWN} more")
+    for layer, count in loaded.violations.items():
+        typer.echo(f"{layer}: {count} value(s) left the range that calibration observed", err=True)
+
+
+@app.command()
+def inspect(
+    model: Artifact,
+    price: Annotated[
+        bool, typer.Option(help="let the backend emit the circuit and tell what it costs")
+    ] = True,
+    text: Annotated[bool, typer.Option("--text", help="print the IR instead")] = False,
+) -> None:
+    """Show what a compiled model computes and what each layer costs."""
+    import lutra
+
+    with bars(Console(stderr=True)) as progress:
+        loaded = lutra.load(model, progress=progress)
+        shown = str(loaded.module) if text else loaded.report(price=price)
+    if isinstance(shown, str):
+        typer.echo(shown)
+    else:
+        _show(shown)
+
+
+@app.command()
+def passes(
+    name: Annotated[str | None, typer.Argument(help="one pass; all of them without")] = None,
+) -> None:
+    """List the passes, or show one: its options, its contract, what it does."""
+    from lutra.passes import registry
+
+    if name is not None:
+        typer.echo(_described(registry.find(name)))
+        return
+    for each in registry.names():
+        cls = registry.find(each)
+        summary = " ".join(_doc(cls).split("\n\n")[0].split())
+        typer.echo(f"{each:16}  {cls.contract!s:12}  {summary}")
+
+
+def _described(cls: type[Pass]) -> str:
+    """A pass as text: contract, options with their defaults, docstring."""
+    import dataclasses
+
+    lines = [f"{cls.name}  ({cls.contract})", "", _doc(cls)]
+    options = [f"  {field.name} = {_spelled(field.default)}" for field in dataclasses.fields(cls)]
+    if options:
+        lines += ["", "options:", *options]
+    lines += [
+        f"{title}: {', '.join(sorted(facts))}"
+        for title, facts in (("requires", cls.requires), ("provides", cls.provides))
+        if facts
+    ]
+    return "\n".join(lines)
+
+
+def _spelled(default: object) -> str:
+    """A default as pipelines spell it."""
+    return str(default).lower() if default is None or isinstance(default, bool) else str(default)
+
+
+def _doc(cls: type[Pass]) -> str:
+    import inspect
+
+    return inspect.getdoc(cls) or ""
+
+
+def _shape(text: str) -> tuple[str, list[int]]:
+    """`name=1,3,32,32`"""
+    name, _, sizes = text.rpartition("=")
+    try:
+        return name, [int(size) for size in sizes.split(",")]
+    except ValueError as error:
+        raise InputError("I005", f"--shape {text}", help="write --shape name=1,3,32,32") from error
+
+
+def _first(model: Model, data: Any, count: int | None) -> Any:
+    """The first samples of the inputs."""
+    batch = model.signature.arrange(data)
+    if count is None or batch.form is Form.SINGLE:
+        return data
+    if not isinstance(data, Mapping):
+        return data[:count]
+    return {k: a[:count] if len(a) == batch.samples else a for k, a in data.items()}
+
+
+def _show(report: Report) -> None:
+    """Print a report as wide as the terminal, or as it is."""
+    console = Console()
+    if console.is_terminal:
+        console.print(report)
+    else:
+        typer.echo(str(report))

@@ -1,0 +1,117 @@
+"""From a model to a circuit."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lutra.backends import registry
+from lutra.backends.base import Backend
+from lutra.frontends.onnx import import_model
+from lutra.ir.core import Module
+from lutra.ir.errors import InputError, PipelineError
+from lutra.ir.types import Array
+from lutra.model import Model, silent
+from lutra.passes import Context, Pass, Pipeline
+from lutra.passes.base import Progress
+from lutra.signature import Signature
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def compile(
+    model: str | Path | bytes | ModelProto,
+    calibration: Any = None,
+    pipeline: str | Pass | Sequence[Pass] = "default",
+    *,
+    backend: str = "concrete",
+    p_error: float | None = None,
+    global_p_error: float | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """Compile an ONNX model into a circuit for encrypted data.
+
+    model: a path, the bytes of an ONNX file, or an `onnx.ModelProto`.
+    calibration: typical inputs, some hundred: an array (samples, ...) as the model's batch axis
+        has it, or a dict of arrays by input name. Needed by passes that observe values.
+    pipeline: the text of a pipeline such as `default{weights=4,rounding=5}`, or passes.
+    backend: the name of what will run the circuit.
+    p_error: chance that one table look-up is off.
+    global_p_error: chance that any look-up of a sample is off.
+    shapes: shapes of inputs whose axes the model leaves open, by name.
+    options: further options of the backend.
+    progress: called as progress(what, done, total) during long steps, also those of predictions.
+
+    The backend emits the circuit when it is first needed. Errors: F... for the model, C... and
+    I... for data and options, P... for the pipeline, B... for what the backend does not take.
+    """
+    chosen = registry.find(backend)
+    emission = _options(chosen, p_error, global_p_error, options)
+    passes = Pipeline.of(pipeline)
+    module = import_model(model, shapes=shapes)
+    context = Context(
+        samples=None if calibration is None else _samples(module, calibration),
+        lookup_bits=chosen.limits.lookup_bits,
+        value_bits=chosen.limits.value_bits,
+        backend=backend,
+        progress=progress or silent,
+    )
+    records = passes.execute(module, context)
+    if not module.partitioned:
+        raise PipelineError(
+            "P009",
+            "the pipeline ends without a circuit",
+            lines=[str(passes)],
+            help="end it with `partition,legalize`, as `default` does",
+        )
+    return Model(
+        module,
+        pipeline=str(passes),
+        backend=backend,
+        options=emission,
+        records=records,
+        progress=progress,
+    )
+
+
+def _samples(module: Module, calibration: Any) -> Mapping[str, Array]:
+    """Calibration data as arrays (samples, *shape) by input name. Errors C001, C002, I..."""
+    batch = Signature.of(module).arrange(calibration, not_finite="C002")
+    if not batch.samples:
+        raise InputError(
+            "C001", "the calibration set is empty", help="give some hundred typical inputs"
+        )
+    return batch.arrays
+
+
+def _options(
+    backend: Backend,
+    p_error: float | None,
+    global_p_error: float | None,
+    options: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What the backend will be given. Error I005 for a value or an option that it does not take."""
+    chosen = dict(options or {})
+    for name, value in (("p_error", p_error), ("global_p_error", global_p_error)):
+        if value is not None:
+            if not 0 < value < 1:
+                raise InputError("I005", f"{name}={value!r} is not a number between 0 and 1")
+            chosen[name] = value
+    if global_p_error is not None:
+        chosen.setdefault("p_error", None)
+    plain = (str, bool, int, float, type(None))
+    odd = [name for name, value in chosen.items() if not isinstance(value, plain)]
+    if odd:
+        raise InputError("I005", f"option {odd[0]}={chosen[odd[0]]!r} is no number or text")
+    try:
+        inspect.signature(backend.emit).bind(None, **chosen)
+    except TypeError as error:
+        raise InputError(
+            "I005", f"backend `{backend.name}` does not take these options: {error}"
+        ) from error
+    return chosen

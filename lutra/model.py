@@ -1,0 +1,197 @@
+"""A compiled model: predictions in the clear, simulated and encrypted, and what they cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from lutra.backends import registry
+from lutra.backends.base import Executable, statistics_of
+from lutra.ir.analysis import look_ups
+from lutra.ir.core import Module
+from lutra.ir.errors import InputError, did_you_mean
+from lutra.ir.ops import Assume
+from lutra.ir.program import Program
+from lutra.ir.types import Array
+from lutra.passes import Record
+from lutra.passes.base import Progress
+from lutra.signature import Batch, Signature
+
+if TYPE_CHECKING:
+    from lutra.report import Report
+
+Mode: TypeAlias = Literal["clear", "simulate", "encrypt"]
+Options: TypeAlias = Mapping[str, Any]
+
+DEFAULT_P_ERROR = 1e-5
+"""Taken by `simulate` where no option says more; backend `concrete` has the same default."""
+
+CHUNK = 1024
+"""Samples that go through the circuit in the clear at once."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+class Model:
+    """What `lutra.compile` makes and `lutra.load` reads.
+
+    module: the graphs `encode`, `circuit` and `decode`.
+    pipeline: the text of the pipeline that made them.
+    backend, options: the name of the backend and what it emits the circuit with.
+    signature: inputs and outputs.
+    records: what each pass did; empty for a loaded model.
+    violations: after a clear or simulated prediction, how many values left the range that
+        calibration observed, by layer. Such values wrap around in look-ups.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        *,
+        pipeline: str,
+        backend: str = "concrete",
+        options: Options | None = None,
+        records: Sequence[Record] = (),
+        progress: Progress | None = None,
+    ) -> None:
+        self.module = module
+        self.pipeline = pipeline
+        self.backend = backend
+        self.options = dict(options or {})
+        self.signature = Signature.of(module)
+        self.records = tuple(records)
+        self.progress = progress or silent
+        self.violations: dict[str, int] = {}
+        self._program = Program(module)
+        self._executable: Executable | None = None
+
+    # --- predictions ----------------------------------------------------------------------------
+    def predict(self, x: Any, mode: Mode = "clear") -> Array | tuple[Array, ...]:
+        """The model's output for every sample of x; a tuple where it has several outputs.
+
+        x: an array, or a dict of arrays by name where the model has several inputs. A model with a
+        batch axis takes and returns (samples, ...), as onnxruntime does; a model without one takes
+        its own shape, or (samples, *shape) for many.
+
+        mode: `clear` computes the circuit's integers without encryption, bit by bit as they are
+        meant; `simulate` adds look-up errors with the circuit's `p_error`; `encrypt` generates keys
+        if there are none, encrypts, runs the circuit on ciphertexts and decrypts.
+
+        Errors: I001 to I004 where x does not fit, I005 for another mode, B... from the backend.
+        """
+        if mode not in get_args(Mode):
+            raise InputError("I005", f"no mode {mode!r}", help=did_you_mean(mode, get_args(Mode)))
+        batch = self.signature.arrange(x)
+        run = self._encrypted if mode == "encrypt" else self._in_clear(mode == "simulate")
+        results = self.signature.release(run(batch), batch.form)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _in_clear(self, simulate: bool) -> Callable[[Batch], Sequence[Array]]:
+        from lutra.backends import numpy as clear
+
+        p_error = self.p_error if simulate else 0.0
+        executable = clear.emit(self.module.circuit, p_error=p_error)
+
+        def run(batch: Batch) -> Sequence[Array]:
+            parts = []
+            for start in range(0, max(1, batch.samples), CHUNK):
+                self.progress("samples", start, batch.samples)
+                chunk = {name: a[start : start + CHUNK] for name, a in batch.arrays.items()}
+                parts.append(self._program.run(chunk, lambda arrays: executable.run(*arrays)))
+            self.progress("samples", batch.samples, batch.samples)
+            self.violations = _by_layer(executable.violations)
+            return [np.concatenate(results) for results in zip(*parts, strict=True)]
+
+        return run
+
+    def _encrypted(self, batch: Batch) -> Sequence[Array]:
+        self.keygen()
+        run: Any = self.executable.run
+        self.violations = {}
+
+        def watch(done: int, total: int) -> None:
+            self.progress("encrypted samples", done, total)
+
+        watch(0, batch.samples)
+        return self._program.run(batch.arrays, lambda arrays: run(*arrays, progress=watch))
+
+    # --- the backend ----------------------------------------------------------------------------
+    @property
+    def executable(self) -> Executable:
+        """The circuit as the backend emits it; emitted on first use. Errors B..."""
+        if self._executable is None:
+            emit = registry.find(self.backend).emit
+            self.progress("emission", 0, 1)
+            self._executable = emit(self.module.circuit, **self.options)
+            self.progress("emission", 1, 1)
+        return self._executable
+
+    def keygen(self, *, cache: Path | None = None, force: bool = False) -> None:
+        """Generate keys unless there are some, or in any case with `force`.
+
+        cache: a folder in which key sets are kept, unencrypted. For tests and experiments only.
+        Error I005 where the backend does not encrypt.
+        """
+        generate: Any = getattr(self.executable, "keygen", None)
+        if generate is None:
+            raise InputError(
+                "I005",
+                f"backend `{self.backend}` does not encrypt",
+                help="compile with backend='concrete', or predict in mode 'clear' or 'simulate'",
+            )
+        self.progress("key generation", 0, 1)
+        generate(cache=cache, force=force)
+        self.progress("key generation", 1, 1)
+
+    def circuit_statistics(self) -> dict[str, Any]:
+        """What the backend says of the circuit: prices, key sizes. Emits the circuit if need be."""
+        return statistics_of(self.executable)
+
+    @property
+    def pbs_count(self) -> int:
+        """Programmable bootstraps of one sample."""
+        from lutra.report import bootstraps
+
+        return sum(map(bootstraps, look_ups(self.module.circuit)))
+
+    @property
+    def p_error(self) -> float:
+        """The chance that one look-up is off, with which `simulate` computes.
+
+        What the options ask for; `global_p_error` leaves an equal part to each look-up.
+        """
+        single, total = self.options.get("p_error"), self.options.get("global_p_error")
+        bounds = [] if single is None else [float(single)]
+        if total is not None:
+            bounds.append(1 - (1 - float(total)) ** (1 / max(1, self.pbs_count)))
+        return min(bounds, default=DEFAULT_P_ERROR)
+
+    # --- reports and artifacts ------------------------------------------------------------------
+    def report(self, *, price: bool = True) -> Report:
+        """What each layer costs. `price=False` leaves out what the backend would have to tell."""
+        from lutra.report import Report
+
+        return Report.of(self, price=price)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to a file that `lutra.load` reads; keys are not written."""
+        from lutra.artifact import save
+
+        save(self, path)
+
+    def __repr__(self) -> str:
+        return f"<lutra.Model {self.signature}, {self.pbs_count} PBS, backend {self.backend}>"
+
+
+def _by_layer(violations: Mapping[Assume, int]) -> dict[str, int]:
+    """Counts above 0 by the names of the layers' ONNX nodes."""
+    counts: Counter[str] = Counter()
+    for op, count in violations.items():
+        counts[" + ".join(op.loc) or "(unnamed)"] += count
+    return {name: count for name, count in counts.items() if count}

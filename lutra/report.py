@@ -1,0 +1,219 @@
+"""What a circuit costs, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from lutra.ir.analysis import LookUpSite, look_ups
+from lutra.ir.core import Graph, Op
+from lutra.ir.errors import BackendError
+from lutra.ir.ops import Lookup, Max, Round
+from lutra.ir.types import Int
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from lutra.model import Model
+
+NAMES = 2
+"""ONNX names shown for one layer; `Layer.names` has all."""
+
+
+class OpCost(Protocol):
+    """What one operation of the circuit costs."""
+
+    @property
+    def op(self) -> Op: ...
+
+    @property
+    def price(self) -> float: ...
+
+
+class Costs(Protocol):
+    """What a backend says of a whole circuit."""
+
+    @property
+    def ops(self) -> Sequence[OpCost]: ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """An executable that knows the price of each operation."""
+
+    @property
+    def costs(self) -> Costs: ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation that bootstraps.
+
+    names: of the ONNX nodes that it computes.
+    type: what it reads, before any rounding.
+    rounded: bits that rounding leaves, None where nothing is rounded; `exact` says how.
+    pbs: programmable bootstraps of one sample.
+    price: in the backend's unit; None where the backend gives none.
+    """
+
+    names: tuple[str, ...]
+    type: Int
+    rounded: int | None
+    exact: bool
+    pbs: int
+    price: float | None
+
+    @property
+    def label(self) -> str:
+        shown = " + ".join(self.names[:NAMES]) or "(unnamed)"
+        more = len(self.names) - NAMES
+        return f"{shown} + {more} more" if more > 0 else shown
+
+    @property
+    def rounding(self) -> str:
+        if self.rounded is None:
+            return "-"
+        return f"to {self.rounded} bits" + (", exact" if self.exact else "")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a model costs; prints as a table, also through rich.
+
+    statistics: what the backend says of the whole circuit, empty where it says nothing.
+    note: why prices are missing, if they are.
+    """
+
+    title: str
+    layers: tuple[Layer, ...]
+    pipeline: str
+    backend: str
+    p_error: float
+    statistics: Mapping[str, Any]
+    note: str = ""
+
+    @classmethod
+    def of(cls, model: Model, *, price: bool = True) -> Report:
+        """The report of a model. With `price`, the circuit is emitted if it is not yet."""
+        statistics: dict[str, Any] = {}
+        prices: dict[Op, float] = {}
+        note = ""
+        if price:
+            try:
+                statistics = model.circuit_statistics()
+                prices = _prices(model.executable)
+            except BackendError as error:
+                note = f"no prices: error[{error.code}]: {error.message}"
+        return cls(
+            title=str(model.signature),
+            layers=tuple(layers_of(model.module.circuit, prices)),
+            pipeline=model.pipeline,
+            backend=model.backend,
+            p_error=statistics.get("p_error", model.p_error),
+            statistics=statistics,
+            note=note,
+        )
+
+    @property
+    def pbs(self) -> int:
+        """Programmable bootstraps of one sample."""
+        return sum(layer.pbs for layer in self.layers)
+
+    @property
+    def price(self) -> float | None:
+        """Price of one sample, None where the backend gives none."""
+        return self.statistics.get("price")
+
+    def table(self) -> Table:
+        """The layers, one a row, and their total."""
+        from rich.table import Table
+
+        priced = any(layer.price is not None for layer in self.layers)
+        table = Table(show_footer=True)
+        table.add_column("layer", "total", overflow="fold")
+        for name in ("range", "bits"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("rounding", no_wrap=True)
+        table.add_column("PBS", str(self.pbs), justify="right", no_wrap=True)
+        if priced:
+            total = sum(layer.price or 0 for layer in self.layers)
+            table.add_column("price", f"{total:.3g}", justify="right", no_wrap=True)
+            table.add_column("share", justify="right", no_wrap=True)
+        for layer in self.layers:
+            row = [
+                layer.label,
+                f"{layer.type.min} .. {layer.type.max}",
+                str(layer.type.bits),
+                layer.rounding,
+                str(layer.pbs),
+            ]
+            if priced:
+                cost = layer.price or 0.0
+                row += [f"{cost:.3g}", f"{cost / total:.0%}" if total else "-"]
+            table.add_row(*row)
+        return table
+
+    def lines(self) -> list[str]:
+        """What stands below the table."""
+        found = [f"pipeline  {self.pipeline}", f"backend   {self.backend}"]
+        found.append(f"p_error   {self.p_error:.2g} for each look-up")
+        if "global_p_error" in self.statistics:
+            found[-1] += f", {self.statistics['global_p_error']:.2g} for any in a sample"
+        keys = [f"{kind}_key_bytes" for kind in ("bootstrap", "keyswitch")]
+        if all(name in self.statistics for name in keys):
+            size = sum(self.statistics[name] for name in keys)
+            found.append(f"keys      {size / 1e6:.0f} MB in memory")
+        return [*found, self.note] if self.note else found
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        body: list[RenderableType] = [Text(self.title)]
+        body.append(self.table() if self.layers else Text("no look-ups: the circuit is linear"))
+        return Group(*body, *(Text(line) for line in self.lines()))
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=200, color_system=None)
+        with console.capture() as capture:
+            console.print(self)
+        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def layers_of(circuit: Graph, prices: Mapping[Op, float]) -> Iterator[Layer]:
+    """The operations that bootstrap, in order."""
+    for site in look_ups(circuit):
+        rounds = site.bits < site.rounded_from
+        yield Layer(
+            site.op.loc,
+            _read(site.op),
+            site.bits if rounds else None,
+            rounds and site.exact,
+            bootstraps(site),
+            prices.get(site.op),
+        )
+
+
+def bootstraps(site: LookUpSite) -> int:
+    """Programmable bootstraps of one sample; exact rounding adds one for each bit it drops."""
+    source = site.op.x.owner if isinstance(site.op, Lookup) else None
+    drops = source.lsbs if isinstance(source, Round) and source.exact else 0
+    return site.count * (1 + drops)
+
+
+def _read(op: Op) -> Int:
+    """Type of what the table look-ups of an operation read, before any rounding."""
+    if isinstance(op, Max):
+        return op.difference()
+    source = op.operands[0].owner
+    return (source.x if isinstance(source, Round) else op.operands[0]).int_type
+
+
+def _prices(executable: object) -> dict[Op, float]:
+    if not isinstance(executable, Priced):
+        return {}
+    return {cost.op: cost.price for cost in executable.costs.ops}

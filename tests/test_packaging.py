@@ -7,7 +7,7 @@ LAYERS = ("backends", "frontends", "ir", "passes")
 
 
 def test_wheel_holds_every_source_file_and_no_other(installed_files: set[str]) -> None:
-    face = {f"lutra/{path.name}" for path in (ROOT / "lutra").glob("*.py")}
+    face = {str(path.relative_to(ROOT)) for path in (ROOT / "lutra").rglob("*.py")}
     layers = {
         f"lutra/{path.relative_to(ROOT)}" for name in LAYERS for path in (ROOT / name).rglob("*.py")
     }

@@ -54,7 +54,7 @@ def def_use(graph: Graph) -> nx.DiGraph[Op]:
 
 @analysis
 def dominators(graph: Graph) -> dict[Op, Op]:
-    """For each operation its immediate postdominator: the next that all its paths to the results meet."""
+    """For each operation its immediate postdominator, which all its paths to the results meet."""
     reverse = def_use(graph).reverse()
     found: dict[Op, Op] = nx.immediate_dominators(reverse, graph.terminator)
     return found

@@ -37,4 +37,3 @@ class Program:
     def violations(self) -> int:
         """Values seen so far outside the range that an `assume` claims."""
         return sum(sum(i.violations.values()) for i in self._interpreters.values())
-

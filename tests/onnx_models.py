@@ -10,6 +10,9 @@ import onnxruntime
 
 from lutra.ir.types import Array
 
+ONNXRUNTIME = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+"""Python 3.10 has none after 1.23."""
+
 
 def model_of(text: str, opset: int = 17, **domains: int) -> onnx.ModelProto:
     """A model of the graph `text` in ONNX's own syntax; `my_ops=1` imports domain `my.ops`."""

@@ -30,7 +30,7 @@ def fix_inputs(draft: Draft, shapes: Shapes | None) -> None:
     values = [value for value in draft.graph.input if value.name in draft.inputs]
     bound: dict[str, int] = {}
     for value in values:
-        if value.name in shapes:
+        if value.name in shapes and value.type.HasField("tensor_type"):
             bound |= _apply(value, tuple(shapes[value.name]))
     for value in values:
         bound |= _set_batch(value, bound)

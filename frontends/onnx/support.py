@@ -68,6 +68,10 @@ def _reason(node: NodeProto, types: Types) -> str | None:
         return "it draws random numbers"
     if node.op_type == "Dropout":
         return "it is in training mode, or its mask is read"
+    if node.op_type == "BatchNormalization" and any(
+        attribute.name == "training_mode" and attribute.i for attribute in node.attribute
+    ):
+        return "it is in training mode"
     named = (types[name] for name in (*node.input, *node.output) if name in types)
     return next(filter(None, map(_type_reason, named)), None)
 

@@ -52,10 +52,15 @@ def attribute_protos(attrs: Mapping[str, Any]) -> list[onnx.AttributeProto]:
 
 
 def infer_types(
-    op_type: str, domain: str, attrs: Mapping[str, Any], inputs: Sequence[Value | None]
+    op_type: str,
+    domain: str,
+    attrs: Mapping[str, Any],
+    inputs: Sequence[Value | None],
+    results: int | None = None,
 ) -> tuple[Tensor, ...]:
     """Result types of one node by ONNX's own shape inference.
 
+    `results` counts them; without it they are those that the operator must have.
     ModelError F004 where ONNX knows no such operator, F003 where it cannot tell a type; VerifyError
     V001 where the operator does not take these operands.
     """
@@ -65,7 +70,7 @@ def infer_types(
     if domain or not onnx.defs.has(op_type, OPSET):
         raise ModelError("F004", f"no ONNX shape inference for {domain}::{op_type}")
     schema = onnx.defs.get_schema(op_type, OPSET)
-    outputs = ["y"] if schema.max_output == 1 else [f"y{i}" for i in range(schema.min_output)]
+    outputs = [f"y{i}" for i in range(results or max(schema.min_output, 1))]
     node = onnx.helper.make_node(op_type, names, outputs, domain=domain)
     node.attribute.extend(attribute_protos(attrs))
     present = [(n, v) for n, v in zip(names, inputs, strict=True) if v is not None]
@@ -86,7 +91,7 @@ def infer_types(
         )
     except Exception as error:  # the inference raises plain and private exception types
         raise VerifyError("V001", f"onnx.{op_type}: {error}") from error
-    return tuple(tensor_of(types[name]) for name in outputs)
+    return tuple(tensor_of(types.get(name, onnx.TypeProto())) for name in outputs)
 
 
 def _tensor(value: Value) -> Tensor:

@@ -60,13 +60,15 @@ class Onnx(Op):
             yield f"{self.op_type} reads {integers[0]}, an integer of the circuit"
             return
         try:
-            types = ort.infer_types(self.op_type, self.domain, self.attrs, self.inputs)
+            types = ort.infer_types(
+                self.op_type, self.domain, self.attrs, self.inputs, len(self.types)
+            )
         except ModelError:  # an operator or a shape that ONNX's inference does not know
             return
         except VerifyError as error:
             yield error.message
             return
-        for given, derived in zip(self.types, types, strict=False):
+        for given, derived in zip(self.types, types, strict=True):
             if given != derived:
                 yield f"the type of {self.op_type} is {derived}, not {given}"
 

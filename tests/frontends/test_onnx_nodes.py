@@ -14,7 +14,6 @@ import onnx
 import pytest
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
-from onnx_models import ONNXRUNTIME
 
 from lutra.frontends.onnx import import_model
 from lutra.ir.core import Module
@@ -22,6 +21,7 @@ from lutra.ir.errors import ModelError
 from lutra.ir.interpreter import evaluate
 from lutra.ir.types import Array
 from lutra.ir.verifier import verify
+from onnx_models import ONNXRUNTIME
 
 SEVERAL = "several nodes"
 

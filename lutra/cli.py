@@ -1,4 +1,4 @@
-"""The command line: `lutra compile | run | inspect | passes`."""
+"""The command line: `lutra compile | run | inspect | passes | experiment`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lutra.bars import bars
+from lutra.experiment.cli import app as experiment
 from lutra.ir.errors import Error, InputError
 from lutra.signature import Form
 
@@ -43,6 +44,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Compile ONNX models into circuits that run on encrypted data.",
 )
+
+app.add_typer(experiment, name="experiment")
 
 Data = Annotated[
     str, typer.Argument(help="data.npz:key, or data.npz with one array for each input")

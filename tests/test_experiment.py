@@ -102,6 +102,7 @@ def test_each_trial_is_there_once_and_its_key_follows_what_it_depends_on(tmp_pat
         ("$r", "$s", "X001", "the grid has no 's'"),
         ('r = [5, "none"]', "r = []", "X001", "no values for 'r'"),
         ("samples = 50", 'samples = "50"', "X001", "`samples` is '50', not a whole number"),
+        ("samples = 50", "shapes = { x = [1, 0] }", "X001", "not a list of sizes"),
         ("samples = 50", "sample = 50", "X001", "did you mean 'samples'?"),
         ("accuracy = {}", "acuracy = {}", "X002", "did you mean 'accuracy'?"),
         ("accuracy = {}", "accuracy = { p_error = 1 }", "X002", "p_error"),
@@ -110,6 +111,7 @@ def test_each_trial_is_there_once_and_its_key_follows_what_it_depends_on(tmp_pat
         ("cheap", "w", "X001", "two columns of the results would be named 'w'"),
         ('"default"', '"defaut"', "P001", "[pipelines.plain]: defaut: no pass 'defaut'"),
         ("weights=$w, r", "weihgts=$w, r", "P002", "did you mean 'weights'?"),
+        ("[data]", '[[plots]]\nx = "w"\ny = "r"\nlog = "z"\n[data]', "X001", "log is 'z'"),
         ("[data]", '[[plots]]\nx = "w"\ny = "prices"\n[data]', "X001", "no column 'prices'"),
     ],
 )

@@ -16,7 +16,7 @@ MODELS = Path(__file__).parents[1] / "examples" / "models"
 FILE = f"""
 models = ["{MODELS}/iris_fc.onnx", "{MODELS}/logreg14.onnx"]
 backend = "numpy"
-metrics = ["accuracy", "agreement", "pbs", "lookup_bits", "seconds"]
+metrics = ["accuracy", "simulated_accuracy", "agreement", "pbs", "lookup_bits", "seconds"]
 
 [data]
 samples = 50

@@ -97,6 +97,15 @@ def accuracy(compiled: Compiled) -> float:
     return float(np.mean(classes(compiled.outputs[0]) == _labels(compiled)))
 
 
+def simulated_accuracy(compiled: Compiled, p_error: float = 1e-5, seed: int = 0) -> float:
+    """`accuracy` with the look-up errors of that probability, and approximate rounding's."""
+    from lutra.backends import numpy as clear
+
+    circuit = clear.emit(compiled.circuit, p_error=p_error, seed=seed)
+    outputs = Program(compiled.module).run(compiled.inputs, lambda arrays: circuit.run(*arrays))
+    return float(np.mean(classes(outputs[0]) == _labels(compiled)))
+
+
 def float_accuracy(compiled: Compiled) -> float:
     """`accuracy` of the float model."""
     return float(np.mean(classes(compiled.reference[0]) == _labels(compiled)))
@@ -160,7 +169,7 @@ def seconds(compiled: Compiled) -> float:
 OWN: dict[str, Metric] = {
     metric.__name__: metric
     for metric in (
-        *(accuracy, float_accuracy, agreement, rms_error, violations),
+        *(accuracy, simulated_accuracy, float_accuracy, agreement, rms_error, violations),
         *(pbs, lookup_bits, value_bits, price, key_bytes, seconds),
     )
 }

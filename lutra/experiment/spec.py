@@ -45,6 +45,7 @@ class Model:
 
     calibration, inputs, labels: names of arrays (samples, *shape) in the data file; a model of
     several inputs gives (input, array) pairs. samples: calibration samples to take, None for all.
+    shapes: of the inputs whose axes the model leaves open.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Model:
     inputs: str | tuple[tuple[str, str], ...]
     labels: str
     samples: int | None
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def _globbed(top: Table, folder: Path) -> dict[str, Any]:
 
 
 def _model(name: str, table: Table, folder: Path) -> Model:
-    table.only(("path", "data", "samples", *DATA))
+    table.only(("path", "data", "samples", "shapes", *DATA))
     path = folder / table.get("path", str)
     data = folder / table.get("data", str) if "data" in table.values else path.with_suffix(".npz")
     for file in (path, data):
@@ -173,7 +175,16 @@ def _model(name: str, table: Table, folder: Path) -> Model:
         _arrays(table, "inputs"),
         table.get("labels", str, DATA["labels"]),
         table.optional("samples", int),
+        tuple(_shapes(table.table("shapes"))),
     )
+
+
+def _shapes(table: Table) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name in table.values:
+        sizes = table.get(name, list)
+        if not all(type(size) is int and size > 0 for size in sizes):
+            table.fail(f"`{name}` is {sizes!r}, not a list of sizes")
+        yield name, tuple(sizes)
 
 
 def _arrays(table: Table, name: str) -> str | tuple[tuple[str, str], ...]:
@@ -251,8 +262,6 @@ def _plots(top: Table) -> Iterator[Plot]:
         listed = isinstance(table.values.get("series"), list)
         names = table.get("series", list) if listed else [table.get("series", str, "model")]
         x, y, log = table.get("x", str), table.get("y", str), table.get("log", str, "")
-        if log not in ("", "x", "y", "xy"):
-            table.fail(f"`log` is {log!r}, not x, y or xy")
         yield Plot(x, y, tuple(map(str, names)) or ("model",), log)
 
 
@@ -267,7 +276,9 @@ def _check_columns(experiment: Experiment, top: Table) -> None:
 
 
 def check_plot(plot: Plot, experiment: Experiment, where: str) -> None:
-    """Error X001 if a plot shows a column that the results do not have."""
+    """Error X001 if a plot shows a column that the results do not have, or names no axes."""
+    if plot.log not in ("", "x", "y", "xy"):
+        raise ExperimentError("X001", f"{where}: log is {plot.log!r}, not x, y or xy")
     for name in (plot.x, plot.y, *plot.series):
         if name not in experiment.columns:
             raise ExperimentError(

@@ -47,7 +47,7 @@ def trials(experiment: Experiment) -> list[Trial]:
     found: dict[str, Trial] = {}
     for model in experiment.models:
         data = [_digest(model.path), _digest(model.data)]
-        arrays = [model.calibration, model.inputs, model.labels, model.samples]
+        arrays = [dataclasses.astuple(model)[3:]]
         for variant in experiment.variants:
             used = versions(_packages(variant, experiment.metrics))
             columns = [dataclasses.astuple(column) for column in experiment.metrics]
@@ -140,7 +140,7 @@ def _compile(trial: Trial) -> Compiled:
 @lru_cache(maxsize=2)
 def _load(model: Model, stamps: tuple[int, ...]) -> _Loaded:
     """Read a model and its data; kept, since a worker gets many trials of one model."""
-    module = import_model(model.path)
+    module = import_model(model.path, shapes=dict(model.shapes))
     with np.load(model.data) as data:
         inputs = _arrays(module, model.inputs, data)
         calibration = _arrays(module, model.calibration, data)

@@ -65,10 +65,19 @@ class NumpyExecutable:
 
     @property
     def statistics(self) -> Mapping[str, float]:
-        """Bootstraps of one sample; so far, values outside what `assume` claims, and errors."""
+        """Facts of the circuit and of the runs so far.
+
+        bootstraps: of one sample, those of exact rounding included.
+        p_error: of one look-up.
+        violations: values seen outside the range that an `assume` claims.
+        errors: look-ups that read another entry than their input's.
+        """
         found = self._interpreter
+        exact = (op for op in found.graph.of(Round) if op.exact)
+        dropped = sum(op.lsbs * op.x.int_type.size for op in exact)
         return {
-            "pbs": pbs_count(found.graph),
+            "bootstraps": pbs_count(found.graph) + dropped,
+            "p_error": found.p_error if isinstance(found, _Noisy) else 0.0,
             "violations": sum(found.violations.values()),
             "errors": found.errors if isinstance(found, _Noisy) else 0,
         }
@@ -80,7 +89,7 @@ class _Noisy(Interpreter):
     def __init__(self, graph: Graph, p_error: float, rng: np.random.Generator) -> None:
         super().__init__(graph)
         self.errors = 0
-        self._p_error = p_error
+        self.p_error = p_error
         self._sigma = sigma(p_error)
         self._rng = rng
 
@@ -108,7 +117,7 @@ class _Noisy(Interpreter):
 
     def _slips(self, shape: Shape) -> Ints:
         """-1 or 1 with the probability of an error, else 0."""
-        slipped = self._rng.random(shape) < self._p_error
+        slipped = self._rng.random(shape) < self.p_error
         self.errors += int(np.count_nonzero(slipped))
         return np.where(slipped, self._rng.integers(0, 2, shape) * 2 - 1, 0)
 

@@ -65,7 +65,9 @@ def test_a_value_outside_wraps_and_reads_the_negated_entry() -> None:
     assert executable.violations == {assume: 12}
     executable.run(np.array([[-3], [0]]))
     assert executable.violations == {assume: 13}
-    assert statistics_of(executable) == {"pbs": 1, "violations": 13, "errors": 0}
+    assert statistics_of(executable) == {
+        "bootstraps": 1, "p_error": 0.0, "violations": 13, "errors": 0,
+    }  # fmt: skip
 
 
 def test_each_channel_wraps_in_its_own_table() -> None:
@@ -122,6 +124,13 @@ def test_other_look_ups_read_a_neighbour(rounding: bool) -> None:
     assert counts / MANY == pytest.approx([0.1, 0.1, 0.8], abs=0.01)
 
 
+def test_exact_rounding_bootstraps_too() -> None:
+    table = list(range(32))
+    graph = circuit("%r = round %x, lsbs=4, exact=true", f"%y = lookup %r, base=0, table={table}")
+    statistics = backend.emit(graph, p_error=0.25).statistics
+    assert (statistics["bootstraps"], statistics["p_error"]) == (5, 0.25)
+
+
 def test_beyond_the_ends_errors_wrap() -> None:
     graph = circuit("%y = lookup %x, base=0, table=[1, 2, 3, 4]", reach=(0, 3))
     (y,) = backend.emit(graph, p_error=0.5, seed=3).run(repeated(3))
@@ -138,7 +147,7 @@ def test_max_and_product_err(op: str) -> None:
     (y,) = executable.run(repeated(5))
     bootstraps = {"max": 1, "mul": 2}[op]
     assert (y != exact).mean() == pytest.approx(1 - 0.9**bootstraps, abs=0.02)
-    assert statistics_of(executable)["pbs"] == bootstraps
+    assert statistics_of(executable)["bootstraps"] == bootstraps
 
 
 # --- options ------------------------------------------------------------------------------------

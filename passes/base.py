@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
-from lutra.ir.core import Graph, Module
+from lutra.ir.core import Graph, Module, Value
 from lutra.ir.errors import InputError
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array
@@ -43,6 +43,18 @@ def Within(eps: float) -> Contract:
     return Contract(eps)
 
 
+@dataclass
+class Notes:
+    """What a pass leaves for those after it.
+
+    reference: the float graph as `calibrate` saw it.
+    reference_values: its values that were quantized, by the origins of what computes them.
+    """
+
+    reference: Graph | None = None
+    reference_values: dict[tuple[str, ...], Value] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Context:
     """What passes may use beside the graph.
@@ -55,6 +67,7 @@ class Context:
     lookup_bits: int = 16
     value_bits: int = 62
     backend: str = "numpy"
+    notes: Notes = field(default_factory=Notes, repr=False)
     log: RuleLog = field(default_factory=RuleLog, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
 

@@ -52,6 +52,7 @@ class Calibrate(Pass):
         if not groups:
             return
         ranges = self._ranges(graph, groups, context)
+        _note_reference(graph, groups, context)
         for group, (lo, hi) in zip(groups, ranges, strict=True):
             for value in group:
                 readers = [u for u in value.users if flow.is_linear(u) or flow.is_movement(u)]
@@ -101,6 +102,17 @@ class Calibrate(Pass):
             if error <= best:
                 best, chosen = error, (float(low), float(high))
         return chosen
+
+
+def _note_reference(
+    graph: Graph, groups: Sequence[Sequence[Value]], context: Context
+) -> None:
+    """Keep the float graph, by whose values later passes fit integers."""
+    twin = graph.clone()
+    pairs = zip(graph.ops, twin.ops, strict=True)
+    twins = {v: w for a, b in pairs for v, w in zip(a.results, b.results, strict=True)}
+    context.notes.reference = twin
+    context.notes.reference_values = {v.owner.loc: twins[v] for group in groups for v in group}
 
 
 def _require_finite(value: Value, array: Array) -> None:

@@ -51,22 +51,31 @@ class FuseRegions(Pass):
                     help="insert `round{bits=6}` before `fuse`, or lower the bits of `quantize`",
                 )
             base = -(1 << (type.bits - 1)) if type.signed else 0
-            table = _table(region, base + np.arange(1 << type.bits))
+            table = self.table(region, base + np.arange(1 << type.bits), graph, context)
             look_up = rewriter.insert(Lookup(q, base, table), before=region.sink, loc=loc)
             rewriter.replace(region.sink, look_up)
         eliminate_dead_code(graph, rewriter)
 
+    def table(self, region: Region, inputs: Ints, graph: Graph, context: Context) -> Ints:
+        """The look-up's table [*channels, entries], for all values of its input in order."""
+        return quantized_entries(region, float_entries(region, inputs))
 
-def _table(region: Region, inputs: Ints) -> Ints:
-    """The region's results [*channels, entries] for all inputs."""
+
+def float_entries(region: Region, inputs: Ints) -> Array:
+    """The region's float results [*channels, entries] before its quantization, for all inputs."""
     channels = _channels(region)
     q = np.broadcast_to(inputs.reshape(-1, *(1,) * len(channels)), (len(inputs), *channels))
     x = region.source.eval(q)
     if region.ops:
-        x = np.broadcast_to(_run(region, x), q.shape)
+        x = _run(region, x)
+    return np.moveaxis(np.nan_to_num(np.broadcast_to(x, q.shape), nan=0.0), 0, -1)
+
+
+def quantized_entries(region: Region, entries: Array) -> Ints:
+    """Float results [*channels, entries] as the integers that the region's quantization makes."""
     with np.errstate(invalid="ignore", over="ignore"):
-        entries = region.sink.eval(np.nan_to_num(x, nan=0.0))
-    return np.moveaxis(np.broadcast_to(entries, q.shape), 0, -1)
+        integers = region.sink.eval(np.moveaxis(entries, -1, 0))
+    return np.asarray(np.moveaxis(integers, 0, -1))
 
 
 def _channels(region: Region) -> Shape:

@@ -11,7 +11,7 @@ from lutra.backends import registry
 from lutra.backends.base import Backend
 from lutra.frontends.onnx import import_model
 from lutra.ir.core import Module
-from lutra.ir.errors import InputError, PipelineError
+from lutra.ir.errors import InputError, ModelError, PipelineError
 from lutra.ir.types import Array
 from lutra.model import Model, silent
 from lutra.passes import Context, Pass, Pipeline
@@ -62,13 +62,7 @@ def compile(
         progress=progress or silent,
     )
     records = passes.execute(module, context)
-    if not module.partitioned:
-        raise PipelineError(
-            "P009",
-            "the pipeline ends without a circuit",
-            lines=[str(passes)],
-            help="end it with `partition,legalize`, as `default` does",
-        )
+    _require_circuit(module, passes)
     return Model(
         module,
         pipeline=str(passes),
@@ -81,12 +75,36 @@ def compile(
 
 def _samples(module: Module, calibration: Any) -> Mapping[str, Array]:
     """Calibration data as arrays (samples, *shape) by input name. Errors C001, C002, I..."""
-    batch = Signature.of(module).arrange(calibration, not_finite="C002")
-    if not batch.samples:
+    arrays = calibration.values() if isinstance(calibration, Mapping) else [calibration]
+    if any(map(_is_empty, arrays)):
         raise InputError(
             "C001", "the calibration set is empty", help="give some hundred typical inputs"
         )
-    return batch.arrays
+    return Signature.of(module).arrange(calibration, not_finite="C002").arrays
+
+
+def _is_empty(array: Any) -> bool:
+    try:
+        return len(array) == 0
+    except TypeError:  # no sequence; whatever else it is, `arrange` says
+        return False
+
+
+def _require_circuit(module: Module, pipeline: Pipeline) -> None:
+    """P009 where the pipeline made no circuit, F004 where the circuit computes nothing."""
+    if not module.partitioned:
+        raise PipelineError(
+            "P009",
+            "the pipeline ends without a circuit",
+            lines=[str(pipeline)],
+            help="end it with `partition,legalize`, as `default` does",
+        )
+    if not module.circuit.outputs:
+        raise ModelError(
+            "F004",
+            "nothing of this model would be computed under encryption",
+            help="encryption begins at the first layer with weights: Conv, Gemm or MatMul",
+        )
 
 
 def _options(
@@ -99,19 +117,22 @@ def _options(
     chosen = dict(options or {})
     for name, value in (("p_error", p_error), ("global_p_error", global_p_error)):
         if value is not None:
-            if not 0 < value < 1:
+            if not _is_probability(value):
                 raise InputError("I005", f"{name}={value!r} is not a number between 0 and 1")
-            chosen[name] = value
+            chosen[name] = float(value)
     if global_p_error is not None:
         chosen.setdefault("p_error", None)
-    plain = (str, bool, int, float, type(None))
-    odd = [name for name, value in chosen.items() if not isinstance(value, plain)]
-    if odd:
-        raise InputError("I005", f"option {odd[0]}={chosen[odd[0]]!r} is no number or text")
+    for name, value in chosen.items():
+        if not isinstance(value, str | bool | int | float | None):
+            raise InputError("I005", f"option {name}={value!r} is no number or text")
     try:
         inspect.signature(backend.emit).bind(None, **chosen)
+        # a backend whose `emit` takes them all says in `Options` what there is
+        getattr(backend, "Options", dict)(**chosen)
     except TypeError as error:
-        raise InputError(
-            "I005", f"backend `{backend.name}` does not take these options: {error}"
-        ) from error
+        raise InputError("I005", f"backend `{backend.name}` refuses options: {error}") from error
     return chosen
+
+
+def _is_probability(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < 1

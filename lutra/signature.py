@@ -148,7 +148,7 @@ def _wrong_shape(port: Port, given: Shape) -> InputError:
     sizes = ", ".join(["samples", *map(str, wanted)])
     count, size = int(np.prod(given)), int(np.prod(wanted))
     help = ""
-    if size and given[:1] and count == given[0] * size:
+    if count and given[:1] and count == given[0] * size:
         help = (
             f"it has the right number of elements: x.reshape({', '.join(map(str, (-1, *wanted)))})"
         )

@@ -150,19 +150,25 @@ def test_not_a_zip(tmp_path: Path) -> None:
     refuse(tmp_path / "m.lutra", b"\x80\x04" * 500, "A001")
 
 
+def loaded_or_code(path: Path) -> lutra.Model | str:
+    try:
+        return lutra.load(path)
+    except lutra.Error as error:
+        return error.code
+
+
 def test_every_flipped_byte_is_found_or_harmless(saved: Path, tmp_path: Path) -> None:
     content, path = saved.read_bytes(), tmp_path / "m.lutra"
     expected = lutra.load(saved).predict(points(5))
     found = 0
     for at in range(0, len(content), 7):
         path.write_bytes(content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :])
-        try:
-            loaded = lutra.load(path)
-        except lutra.Error as error:
-            assert error.code in ("A001", "A002")
+        result = loaded_or_code(path)
+        if isinstance(result, str):
+            assert result in ("A001", "A002")
             found += 1
         else:  # a time stamp, an attribute of a file
-            np.testing.assert_array_equal(loaded.predict(points(5)), expected)
+            np.testing.assert_array_equal(result.predict(points(5)), expected)
     assert found > len(content) // 7 * 0.8
 
 
@@ -289,11 +295,9 @@ def test_zip_bomb(saved: Path, tmp_path: Path) -> None:
 
 def test_parts_of_one_name(saved: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.lutra"
-    with (
-        zipfile.ZipFile(path, "w") as double,
-        pytest.warns(UserWarning, match="Duplicate name"),
-    ):
+    with zipfile.ZipFile(path, "w") as double:
         for name, content in parts_of(saved).items():
             double.writestr(name, content)
-        double.writestr("module.txt", b"")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            double.writestr("module.txt", b"")
     refuse(path, path.read_bytes(), "A002")

@@ -40,21 +40,23 @@ class FitTables(FuseRegions):
 
     def table(self, region: Region, inputs: Ints, graph: Graph, context: Context) -> Ints:
         entries = float_entries(region, inputs)
+        graph_before = context.notes.reference
         reference = context.notes.reference_values.get(region.sink.loc)
-        if reference is None or reference.shape != region.sink.x.shape:
+        if graph_before is None or reference is None or reference.shape != region.sink.x.shape:
             return quantized_entries(region, entries)
         shape = self._tables(region, entries)
         entries = np.array(np.broadcast_to(entries, (*shape, len(inputs))), dtype=np.float64)
         sums, counts = np.zeros(entries.shape), np.zeros(entries.shape)
         integer = Interpreter(graph, [region.source.q])
-        floating = Interpreter(context.notes.reference, [reference])
+        floating = Interpreter(graph_before, [reference])
         for batch in context.batches(self.name):
             (q,), (y,) = integer.run(batch), floating.run(batch)
             _collect(q - inputs[0], y, sums, counts)
         fitted = (sums + self.prior * entries) / (counts + self.prior)
-        rows = zip(*(a.reshape(-1, len(inputs)) for a in (entries, fitted, counts)), strict=True)
-        monotone = [_monotone(*row, self.prior) for row in rows]
-        return quantized_entries(region, np.array(monotone).reshape(entries.shape))
+        for channel in np.ndindex(shape):
+            weights = counts[channel] + self.prior
+            fitted[channel] = _monotone(entries[channel], fitted[channel], weights)
+        return quantized_entries(region, fitted)
 
     @staticmethod
     def _tables(region: Region, entries: Array) -> Shape:
@@ -79,11 +81,11 @@ def _collect(cells: Ints, y: Array, sums: Array, counts: Array) -> None:
     sums += np.bincount(flat, weights=weights, minlength=sums.size).reshape(sums.shape)
 
 
-def _monotone(function: Array, fitted: Array, counts: Array, prior: float) -> Array:
+def _monotone(function: Array, fitted: Array, weights: Array) -> Array:
     """The nearest monotone table where the function itself is monotone."""
     steps = np.diff(function)
     if not ((steps >= 0).all() or (steps <= 0).all()):
         return fitted
     increasing = bool((steps >= 0).all())
-    result = isotonic_regression(fitted, weights=counts + prior, increasing=increasing)
+    result = isotonic_regression(fitted, weights=weights, increasing=increasing)
     return np.asarray(result.x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,11 @@ from lutra.ir.types import Array, Ints
 from lutra.passes.affine import ZERO
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
-from lutra.passes.error_compensation import columns_of, round_compensated
+from lutra.passes.error_compensation import best_shrink, covariances, round_compensated
 from lutra.passes.regions import look_up_sources
 
-ROWS = 16384
-"""Input vectors of a layer from which error compensation learns."""
+SAMPLES = 1024
+"""Calibration samples that layers are fitted on."""
 SLACK = 0.97
 """Share of the room that a channel is made to fill; what rounding adds needs the rest."""
 
@@ -34,8 +35,8 @@ class FitWeights(Pass):
     - Where a look-up follows, each output channel is scaled so that its observed range, widened by
       `margin`, fills 2^rounding - 1 cells of 2^lsbs: the rounding that follows then keeps all its
       bits for every channel. The lsbs are chosen so that the middle channel's largest weight has
-      `bits` bits. Without `rounding`, and in the last layers, each channel's largest weight has
-      `bits` (`output_bits`) bits.
+      `bits` bits. Without `rounding`, and in the last layers, the weights have `bits`
+      (`output_bits`) bits, each channel at the scale that loses least of its output.
     - Weights are rounded one input after the other, and each one's error is compensated by those
       still to come (Frantar et al., "GPTQ", ICLR 2023), for the covariance of the inputs; what is
       left of the mean error goes to the offset (bias correction).
@@ -61,61 +62,77 @@ class FitWeights(Pass):
             check_bits(self.rounding, "rounding", low=2)
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        rounded = set(look_up_sources(graph))
+        looked_up = set(look_up_sources(graph))
         layers = [layer for d in graph.of(Dequantize) if (layer := layer_of(d)) is not None]
         samples = context.calibration(self.name) if layers else {}
-        for done, (linear, sink) in enumerate(layers):
+        samples = {name: array[:SAMPLES] for name, array in samples.items()}
+        for done, (op, sink) in enumerate(layers):
             context.progress("fitting weights", done, len(layers))
-            (x,) = Interpreter(graph, [linear.x]).run(samples)
-            self._fit(linear, sink, sink in rounded, x, rewriter)
+            (x,) = Interpreter(graph, [op.x]).run(samples)
+            self._fit(op, sink, sink in looked_up, x, rewriter)
         context.progress("fitting weights", len(layers), len(layers))
 
     def _fit(
         self, op: MatMul | Conv, sink: Dequantize, looked_up: bool, x: Array, rewriter: Rewriter
     ) -> None:
         names = merge(op.loc, sink.loc)
-        is_output = not looked_up and self.output_bits is not None
-        option, value = ("output_bits", self.output_bits) if is_output else ("bits", self.bits)
-        bits = bits_for(value if value is not None else self.bits, names, option)
         exact = op.eval(x)
-        factor = self._factors(op, exact, bits, looked_up, names)
-        fitted = self._rounded(op, factor, x)
-        new = op.copy({}, w=fitted)
         axis = _channel_axis(op) + 1
         others = tuple(i for i in range(exact.ndim) if i != axis)
-        lost = (exact * _along(factor, axis, exact.ndim) - new.eval(x)).mean(others)
+        top = 2 ** (self._bits(looked_up, names) - 1) - 1
+        if self.rounding is None or not looked_up:
+            integers, factor = self._within(op, x, top)
+        else:
+            width = (exact.max(others) - exact.min(others)) * (1 + 2 * self.margin) + 2.0
+            cells = 2 ** bits_for(self.rounding, names, "rounding") - 1
+            integers, factor = self._filling(op, x, top, width, cells)
+        new = op.copy({}, w=_from_channels(op, integers))
+        lost: Array = (exact * _along(factor, axis, exact.ndim) - new.eval(x)).mean(others)
         self._replace(op, new, sink, factor, lost / factor, rewriter)
 
-    def _factors(
-        self, op: MatMul | Conv, exact: Ints, bits: int, looked_up: bool, names: tuple[str, ...]
-    ) -> Array:
-        """By what each channel's weights are multiplied before they are rounded."""
+    def _bits(self, looked_up: bool, names: tuple[str, ...]) -> int:
+        if looked_up or self.output_bits is None:
+            return bits_for(self.bits, names, "bits")
+        return bits_for(self.output_bits, names, "output_bits")
+
+    def _within(self, op: MatMul | Conv, x: Array, top: int) -> tuple[Array, Array]:
+        """Integers [channels, inputs] of at most `top`, and the weights' factors [channels]."""
+        channels = _by_channel(op)
+        factor = top / np.maximum(np.abs(channels).max(1), 1)
+        parts = []
+        for rows, covariance in self._groups(op, x):
+            scaled = channels[rows] * factor[rows, None]
+            shrink = best_shrink(scaled, covariance, top)
+            factor[rows] *= shrink
+            parts.append(self._round(scaled * shrink[:, None], covariance, top))
+        return np.concatenate(parts), factor
+
+    def _filling(
+        self, op: MatMul | Conv, x: Array, top: int, width: Array, cells: int
+    ) -> tuple[Array, Array]:
+        """The same, for channels of observed `width` that shall fill `cells` of 2^lsbs each."""
         channels = _by_channel(op)
         largest = np.maximum(np.abs(channels).max(1), 1)
-        top = 2 ** (bits - 1) - 1
-        if self.rounding is None or not looked_up:
-            return np.asarray(top / largest)
-        axis = _channel_axis(op) + 1
-        others = tuple(i for i in range(exact.ndim) if i != axis)
-        width = (exact.max(others) - exact.min(others)) * (1 + 2 * self.margin) + 2.0
-        cells = 2 ** bits_for(self.rounding, names, "rounding") - 1
         wanted = top / np.median(largest / width)
         room = cells * 2.0 ** max(0, round(math.log2(wanted / cells)))
         # a channel that hardly moves gets no larger weights than the others
-        return np.asarray(np.minimum(SLACK * room / width, 4 * top / largest))
+        factor = np.minimum(SLACK * room / width, 4 * top / largest)
+        scaled = channels * factor[:, None]
+        parts = [self._round(scaled[rows], gram, None) for rows, gram in self._groups(op, x)]
+        return np.concatenate(parts), np.asarray(factor)
 
-    def _rounded(self, op: MatMul | Conv, factor: Array, x: Array) -> Ints:
-        """The scaled weights as integers."""
-        scaled = _by_channel(op) * factor[:, None]
-        if not self.compensate:
-            return _from_channels(op, np.rint(scaled))
-        groups = op.group if isinstance(op, Conv) else 1
-        columns = columns_of(op, x, ROWS)
-        parts = [
-            round_compensated(part, columns[group])
-            for group, part in enumerate(np.split(scaled, groups))
-        ]
-        return _from_channels(op, np.concatenate(parts))
+    def _groups(self, op: MatMul | Conv, x: Array) -> Iterator[tuple[slice, Array]]:
+        """For each group of channels: which they are, and the covariance of what they read."""
+        grams = covariances(op, x)
+        size = len(_by_channel(op)) // len(grams)
+        for group, gram in enumerate(grams):
+            yield slice(group * size, (group + 1) * size), gram
+
+    def _round(self, weights: Array, covariance: Array, top: int | None) -> Array:
+        if self.compensate:
+            return round_compensated(weights, covariance, top)
+        rounded = np.rint(weights)
+        return rounded if top is None else np.clip(rounded, -top, top)
 
     @staticmethod
     def _replace(

@@ -87,7 +87,8 @@ class FitWeights(Pass):
             cells = 2 ** bits_for(self.rounding, names, "rounding") - 1
             integers, factor = self._filling(op, x, top, width, cells)
         new = op.copy({}, w=_from_channels(op, integers))
-        lost: Array = (exact * _along(factor, axis, exact.ndim) - new.eval(x)).mean(others)
+        wanted = exact * _along(factor, axis, exact.ndim)
+        lost = np.subtract(wanted, new.eval(x)).mean(others)
         self._replace(op, new, sink, factor, lost / factor, rewriter)
 
     def _bits(self, looked_up: bool, names: tuple[str, ...]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import NodeProto, numpy_helper
 
 from lutra.frontends.onnx.draft import Draft
-from lutra.frontends.onnx.proto import shape_of
+from lutra.frontends.onnx.proto import shape_of, unused
 
 
 def free_batch(draft: Draft) -> None:
@@ -13,7 +13,7 @@ def free_batch(draft: Draft) -> None:
 
     The result is the same; the node now also takes a batch of many.
     """
-    types, constants = draft.types(), draft.constants()
+    types, constants, taken = draft.types(), draft.constants(), draft.names()
     for node in draft.graph.node:
         before = shape_of(types.get(node.input[0])) if node.op_type == "Reshape" else None
         if not before or before[0] != 1 or node.domain or _keeps_zeros(node):
@@ -22,7 +22,7 @@ def free_batch(draft: Draft) -> None:
         target = numpy_helper.to_array(tensor).copy() if tensor is not None else None
         if target is not None and target.size and target[0] == 1:
             target[0] = 0
-            node.input[1] = f"{node.name}/shape"
+            node.input[1] = unused(f"{node.name}/shape", taken)
             draft.add_constant(numpy_helper.from_array(target, node.input[1]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from onnx import GraphProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 
 from lutra.frontends.onnx.draft import Draft
-from lutra.frontends.onnx.proto import rename
+from lutra.frontends.onnx.proto import rename, unused
 
 
 def drop_dead_nodes(draft: Draft) -> bool:
@@ -72,16 +72,16 @@ def _casts_nothing(node: NodeProto, types: Mapping[str, TypeProto]) -> bool:
 
 def fold_branches(draft: Draft) -> bool:
     """If(constant) -> the nodes of the branch that it takes."""
-    constants = draft.constants()
+    constants, taken = draft.constants(), draft.names()
     nodes: list[NodeProto] = []
     changed = False
     for node in draft.graph.node:
         decided = node.op_type == "If" and not node.domain and node.input[0] in constants
         if decided:
-            taken = numpy_helper.to_array(constants[node.input[0]]).any()
-            wanted = "then_branch" if taken else "else_branch"
+            holds = numpy_helper.to_array(constants[node.input[0]]).any()
+            wanted = "then_branch" if holds else "else_branch"
             branch = next(a.g for a in node.attribute if a.name == wanted)
-            nodes.extend(splice(draft, branch, node, node.output))
+            nodes.extend(splice(draft, branch, node, node.output, taken))
             changed = True
         else:
             nodes.append(node)
@@ -90,17 +90,19 @@ def fold_branches(draft: Draft) -> bool:
 
 
 def splice(
-    draft: Draft, graph: GraphProto, node: NodeProto, results: Sequence[str]
+    draft: Draft, graph: GraphProto, node: NodeProto, results: Sequence[str], taken: set[str]
 ) -> Iterator[NodeProto]:
     """The nodes of `graph`, which reads the values around it, to stand in `node`'s place.
 
     `results` names the graph's outputs outside; an empty name is an output that nobody wants.
-    Values that the graph defines, and nodes without names, get names that begin with the node's.
+    Values that the graph defines, and nodes without names, get names that begin with the node's
+    and are not among those `taken`.
     """
     body = GraphProto()
     body.CopyFrom(graph)
     made = [name for inner in body.node for name in inner.output if name]
-    names = {name: f"{node.name}/{name}" for name in (*made, *(t.name for t in body.initializer))}
+    made += [tensor.name for tensor in body.initializer]
+    names = {name: unused(f"{node.name}/{name}", taken) for name in made}
     rename(body.node, names)
     for tensor in body.initializer:
         tensor.name = names[tensor.name]

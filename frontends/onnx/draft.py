@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import prod
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, helper
+import numpy as np
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    TypeProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
 from lutra.frontends.onnx.proto import reads
 
@@ -23,6 +34,17 @@ PLAIN = {
 """Element types of the constants that may stay: onnx's version converter corrupts int4."""
 
 
+def dense(sparse: SparseTensorProto) -> TensorProto:
+    """The same constant without gaps."""
+    values, indices = (numpy_helper.to_array(t) for t in (sparse.values, sparse.indices))
+    array = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        array.reshape(-1)[indices] = values
+    else:
+        array[tuple(indices.T)] = values
+    return numpy_helper.from_array(array, sparse.values.name)
+
+
 class Draft:
     """A private copy of a model whose big constants are kept aside.
 
@@ -35,7 +57,8 @@ class Draft:
         self.model = ModelProto()
         self.model.CopyFrom(model)
         self.aside: dict[str, TensorProto] = {}
-        constants = list(self.graph.initializer)
+        constants = [*self.graph.initializer, *map(dense, self.graph.sparse_initializer)]
+        del self.graph.sparse_initializer[:]
         names = {tensor.name for tensor in constants}
         inputs = [value for value in self.graph.input if value.name not in names]
         for field, kept in ((self.graph.input, inputs), (self.graph.initializer, [])):
@@ -78,6 +101,12 @@ class Draft:
             found[value.name] = value.type
         return found
 
+    def names(self) -> set[str]:
+        """Names of all values."""
+        values = (*self.graph.input, *self.graph.initializer)
+        written = (name for node in self.graph.node for name in node.output)
+        return {*(value.name for value in values), *written, *reads(self.graph.node)}
+
     def used(self) -> set[str]:
         """Names that a node or the caller reads."""
         return {*reads(self.graph.node), *(output.name for output in self.graph.output)}
@@ -96,7 +125,7 @@ class Draft:
         """Remove constants that nothing reads."""
         used = self.used()
         self.aside = {name: tensor for name, tensor in self.aside.items() if name in used}
-        self._keep_inputs({*self.inputs, *self.aside})
+        _keep_inputs(self.graph, {*self.inputs, *self.aside})
         kept = [tensor for tensor in self.graph.initializer if tensor.name in used]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
@@ -108,11 +137,14 @@ class Draft:
     def finish(self) -> ModelProto:
         """The model with all its constants inside."""
         self.drop_unused()
-        self._keep_inputs(set(self.inputs))
-        self.graph.initializer.extend(self.aside.values())
-        return self.model
+        whole = ModelProto()
+        whole.CopyFrom(self.model)
+        _keep_inputs(whole.graph, self.inputs)
+        whole.graph.initializer.extend(self.aside.values())
+        return whole
 
-    def _keep_inputs(self, names: Iterable[str]) -> None:
-        kept: list[ValueInfoProto] = [v for v in self.graph.input if v.name in names]
-        del self.graph.input[:]
-        self.graph.input.extend(kept)
+
+def _keep_inputs(graph: GraphProto, names: Collection[str]) -> None:
+    kept: list[ValueInfoProto] = [value for value in graph.input if value.name in names]
+    del graph.input[:]
+    graph.input.extend(kept)

@@ -56,13 +56,13 @@ def expand_stuck(draft: Draft) -> bool:
 
 
 def _expand(draft: Draft, chosen: Callable[[NodeProto], bool]) -> bool:
-    types = draft.types()
+    types, taken = draft.types(), draft.names()
     nodes: list[NodeProto] = []
     changed = False
     for node in draft.graph.node:
         body = _body(draft, node, types) if chosen(node) else None
         results = [name for name in node.output if name]
-        nodes.extend(splice(draft, body, node, results) if body else [node])
+        nodes.extend(splice(draft, body, node, results, taken) if body else [node])
         changed |= body is not None
     draft.set_nodes(nodes)
     return changed

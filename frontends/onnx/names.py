@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lutra.frontends.onnx.draft import Draft
+from lutra.frontends.onnx.proto import unused
 
 
 def name_nodes(draft: Draft) -> None:
@@ -11,14 +12,5 @@ def name_nodes(draft: Draft) -> None:
     seen: set[str] = set()
     for position, node in enumerate(draft.graph.node):
         if not node.name or node.name in seen:
-            stem = node.name or f"{node.op_type}_{position}"
-            node.name = stem if stem not in taken else _free(stem, taken)
-            taken.add(node.name)
+            node.name = unused(node.name or f"{node.op_type}_{position}", taken)
         seen.add(node.name)
-
-
-def _free(stem: str, taken: set[str]) -> str:
-    count = 1
-    while f"{stem}_{count}" in taken:
-        count += 1
-    return f"{stem}_{count}"

@@ -13,7 +13,7 @@ from lutra.frontends.onnx.fold import fold_constants, lift_constants
 from lutra.frontends.onnx.names import name_nodes
 from lutra.frontends.onnx.results import trim_results
 from lutra.frontends.onnx.shapes import Shapes, fix_inputs, infer, require_static
-from lutra.frontends.onnx.support import reject_newer, reject_unsupported
+from lutra.frontends.onnx.support import reject_newer, reject_unsupported, require_runnable
 from lutra.ir.ort import OPSET
 
 STEPS = (lift_constants, fold_constants, fold_branches, drop_identities, drop_dead_nodes)
@@ -52,6 +52,7 @@ def normalise(model: ModelProto, *, shapes: Shapes | None = None) -> ModelProto:
     reject_unsupported(draft)
     require_static(draft)
     free_batch(draft)
+    require_runnable(draft)
     return draft.finish()
 
 

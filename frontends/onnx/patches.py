@@ -14,7 +14,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from lutra.frontends.onnx.domains import complete_imports
 from lutra.frontends.onnx.draft import Draft
-from lutra.frontends.onnx.proto import shape_of
+from lutra.frontends.onnx.proto import shape_of, unused
 from lutra.ir.ort import OPSET
 from lutra.ir.types import Array
 
@@ -55,11 +55,12 @@ def _flat_hardmax(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
     if shape is None:
         yield node
         return
-    flat, hot, back = (f"{node.name}/{part}" for part in ("flat", "hot", "back"))
-    _constant(draft, back, np.asarray(shape, np.int64))
-    yield helper.make_node("Flatten", node.input, [flat], flat, axis=axis % len(shape))
+    size = _constant(draft, f"{node.name}/shape", np.asarray(shape, np.int64))
+    flat, hot = (unused(f"{node.name}/{part}", draft.names()) for part in ("flat", "hot"))
+    before, after = f"{node.name}/Flatten", f"{node.name}/Reshape"
+    yield helper.make_node("Flatten", node.input, [flat], before, axis=axis % len(shape))
     yield helper.make_node("Hardmax", [flat], [hot], node.name, domain=HIDDEN, axis=-1)
-    yield helper.make_node("Reshape", [hot, back], node.output, back)
+    yield helper.make_node("Reshape", [hot, size], node.output, after)
 
 
 def _resize(draft: Draft, node: NodeProto) -> NodeProto:
@@ -70,8 +71,8 @@ def _resize(draft: Draft, node: NodeProto) -> NodeProto:
     if len(node.input) > 1:
         scales = node.input[1]
     else:
-        scales = f"{node.name}/scales"
-        _constant(draft, scales, np.asarray(_attribute(node, "scales", []), np.float32))
+        array = np.asarray(_attribute(node, "scales", []), np.float32)
+        scales = _constant(draft, f"{node.name}/scales", array)
     tensor = draft.constants().get(scales)
     shrinks = tensor is not None and bool((numpy_helper.to_array(tensor) < 1).any())
     return helper.make_node(
@@ -93,8 +94,10 @@ def _hidden(node: NodeProto) -> NodeProto:
     return twin
 
 
-def _constant(draft: Draft, name: str, array: Array) -> None:
+def _constant(draft: Draft, stem: str, array: Array) -> str:
+    name = unused(stem, draft.names())
     draft.add_constant(numpy_helper.from_array(array, name))
+    return name
 
 
 def _attribute(node: NodeProto, name: str, default: Any) -> Any:

@@ -47,6 +47,16 @@ def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
                 output.name = names.get(output.name, output.name)
 
 
+def unused(stem: str, taken: set[str]) -> str:
+    """`stem`, numbered where that name is taken; the name found is taken from then on."""
+    name, count = stem, 0
+    while name in taken:
+        count += 1
+        name = f"{stem}_{count}"
+    taken.add(name)
+    return name
+
+
 def schema_of(node: NodeProto, version: int) -> onnx.defs.OpSchema | None:
     """The operator's schema at an opset; None where onnx knows no such operator."""
     try:

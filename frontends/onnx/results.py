@@ -6,7 +6,7 @@ from onnx import NodeProto
 from onnx.defs import OpSchema
 
 from lutra.frontends.onnx.draft import Draft
-from lutra.frontends.onnx.proto import schema_of
+from lutra.frontends.onnx.proto import schema_of, unused
 
 
 def trim_results(draft: Draft) -> None:
@@ -15,12 +15,12 @@ def trim_results(draft: Draft) -> None:
     MaxPool's indices that nobody reads are dropped; an LSTM of which only the last state is read
     has a first result again, with a type.
     """
-    used = draft.used()
+    used, taken = draft.used(), draft.names()
     for node in draft.graph.node:
         while len(node.output) > 1 and node.output[-1] not in used and _ends_optional(draft, node):
             del node.output[-1]
         for index, name in enumerate(node.output):
-            node.output[index] = name or f"{node.name}/{index}"
+            node.output[index] = name or unused(f"{node.name}/{index}", taken)
 
 
 def _ends_optional(draft: Draft, node: NodeProto) -> bool:

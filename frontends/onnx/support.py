@@ -32,6 +32,14 @@ def reject_unsupported(draft: Draft) -> None:
     _reject(draft, refusals(draft, draft.types()))
 
 
+def require_runnable(draft: Draft) -> None:
+    """Raise F006 where onnxruntime takes each node by itself, but not the model."""
+    try:
+        Session(with_stand_ins(draft.model))
+    except ModelError:
+        Session(with_stand_ins(draft.finish()))  # some kernels want their weights as constants
+
+
 def _reject(draft: Draft, refused: Mapping[str, str]) -> None:
     types = draft.types()
     nodes, lines = [], []
@@ -101,4 +109,5 @@ def _refused_nodes(draft: Draft, types: Types) -> Iterator[tuple[str, str]]:
         try:
             Session(part_of(draft, [node], outputs, types)[0])
         except ModelError as error:
-            yield node.name, error.message.strip().splitlines()[0]
+            reason = error.message.strip().splitlines()[0].split(" : ")[-1]
+            yield node.name, f"onnxruntime refuses it: {reason}"

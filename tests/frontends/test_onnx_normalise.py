@@ -119,6 +119,31 @@ def test_big_constants_fold_too() -> None:
     same_results(model, normal)
 
 
+def test_sparse_constants() -> None:
+    model = model_of("""
+        g (float[N, 3] x) => (float[N, 3] y, float[N, 3] z) <float[4] spare = {0, 0, 0, 0}> {
+          y = MatMul(x, w)
+          z = Mul(y, v) }""")
+    for name, dims, indices in (("w", [3, 3], [[0, 1], [2, 0]]), ("v", [3], [0, 2])):
+        sparse = model.graph.sparse_initializer.add(dims=dims)
+        values = np.asarray([2, -3], np.float32)
+        sparse.values.CopyFrom(onnx.numpy_helper.from_array(values, name))
+        sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.asarray(indices)))
+    normal = normalise(model)
+    y, z = run(normal, {"x": np.asarray([[1, 10, 100]], np.float32)})
+    np.testing.assert_array_equal(y, [[-300, 2, 0]])
+    np.testing.assert_array_equal(z, [[-600, 0, 0]])
+
+
+def test_names_of_values_do_not_clash() -> None:
+    normal = normal_of("""
+        g (float[1, 2, 3] x) => (float[1, 6] y) <int64[2] s = {1, 6}> {
+          [e] "a/shape" = Exp(x)
+          [a] y = Reshape("a/shape", s)
+        }""")
+    assert op_types(normal) == ["Exp", "Reshape"]
+
+
 def test_quantized_weights_stay_quantized() -> None:
     normal = normal_of("""
         g (float[1, 2] x) => (float[1, 2] y)

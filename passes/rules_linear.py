@@ -56,16 +56,15 @@ def gemm_to_matmul(gemm: Onnx, rw: Rewriter) -> Outcome:
 
 
 def matmul_of_matrices(matmul: Onnx, rw: Rewriter) -> Outcome:
-    """MatMul(x, w) -> Reshape(MatMul(x', w')): vectors become matrices, x has as many axes as w"""
+    """MatMul(x, w) -> Reshape(MatMul(x', w')): matrices for vectors, as many axes in x as in w"""
     if not is_onnx(matmul, "MatMul"):
         return no("not a MatMul")
     x, w = matmul.operands
-    if len(x.shape) >= len(w.shape) >= 2:
-        return no("both operands are matrices")
-    rank = max(2, len(x.shape), len(w.shape))
+    rank = 2 if is_clear(x) else max(2, len(w.shape))
+    if len(x.shape) >= rank and len(w.shape) >= 2:
+        return no("both operands are matrices of enough axes")
     row = (1,) * (rank - len(x.shape)) + x.shape
     column = w.shape if len(w.shape) > 1 else (*w.shape, 1)
-    column = (1,) * (rank - len(column)) + column
     product = node("MatMul", reshaped(x, row), reshaped(w, column))
     rw.replace(matmul, reshaped(product, matmul.result.shape))
     return None
@@ -103,8 +102,8 @@ def conv_without_bias(conv: Onnx, rw: Rewriter) -> Outcome:
 
 def conv_without_padding(conv: Onnx, rw: Rewriter) -> Outcome:
     """Conv(x, w, pads) -> Conv(Pad(x, pads), w)"""
-    if not is_onnx(conv, "Conv"):
-        return no("not a Conv")
+    if not is_onnx(conv, "Conv") or is_clear(conv.result):
+        return no("not a Conv of an encrypted value")
     x, w = conv.operands[:2]
     pads = padding(conv, x.shape, w.shape[2:])
     if not any(pads):
@@ -116,8 +115,8 @@ def conv_without_padding(conv: Onnx, rw: Rewriter) -> Outcome:
 
 def pool_without_padding(pool: Onnx, rw: Rewriter) -> Outcome:
     """AveragePool(x, pads) -> AveragePool(Pad(x, pads)) * window / elements averaged"""
-    if not is_onnx(pool, "AveragePool"):
-        return no("not an AveragePool")
+    if not is_onnx(pool, "AveragePool") or is_clear(pool.result):
+        return no("not an AveragePool of an encrypted value")
     x = pool.operands[0]
     pads = padding(pool, x.shape, pool.attrs["kernel_shape"])
     if not any(pads):

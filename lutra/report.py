@@ -13,6 +13,7 @@ from lutra.ir.ops import Lookup, Max, Round
 from lutra.ir.types import Int
 
 if TYPE_CHECKING:
+    from rich.box import Box
     from rich.console import RenderableType
     from rich.table import Table
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 NAMES = 2
 """ONNX names shown for one layer; `Layer.names` has all."""
+
+WIDTH = 160
+"""Columns of a report that is printed as a string."""
+
+NO_LOOK_UPS = "no look-ups: the circuit is linear"
 
 
 class OpCost(Protocol):
@@ -126,33 +132,35 @@ class Report:
         """Price of one sample, None where the backend gives none."""
         return self.statistics.get("price")
 
-    def table(self) -> Table:
+    def table(self, box: Box | None = None) -> Table:
         """The layers, one a row, and their total."""
+        from rich.box import ROUNDED
         from rich.table import Table
+        from rich.text import Text
 
         priced = any(layer.price is not None for layer in self.layers)
-        table = Table(show_footer=True)
-        table.add_column("layer", "total", overflow="fold")
-        for name in ("range", "bits"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("rounding", no_wrap=True)
-        table.add_column("PBS", str(self.pbs), justify="right", no_wrap=True)
-        if priced:
-            total = sum(layer.price or 0 for layer in self.layers)
-            table.add_column("price", f"{total:.3g}", justify="right", no_wrap=True)
-            table.add_column("share", justify="right", no_wrap=True)
+        table = Table(box=box or ROUNDED)
+        for name in ("layer", "range", "bits", "rounding", "PBS", *(["price", "share"] * priced)):
+            table.add_column(
+                name,
+                justify="left" if name in ("layer", "rounding") else "right",
+                overflow="fold" if name == "layer" else "ellipsis",
+                no_wrap=name != "layer",
+            )
+        total = sum(layer.price or 0.0 for layer in self.layers)
         for layer in self.layers:
             row = [
-                layer.label,
                 f"{layer.type.min} .. {layer.type.max}",
                 str(layer.type.bits),
                 layer.rounding,
                 str(layer.pbs),
             ]
             if priced:
-                cost = layer.price or 0.0
-                row += [f"{cost:.3g}", f"{cost / total:.0%}" if total else "-"]
-            table.add_row(*row)
+                row += [f"{layer.price or 0.0:.3g}", f"{(layer.price or 0.0) / (total or 1):.0%}"]
+            table.add_row(Text(layer.label), *row)  # names may look like markup
+        if box is None:
+            table.add_section()
+        table.add_row("total", "", "", "", str(self.pbs), *([f"{total:.3g}", "100%"] * priced))
         return table
 
     def lines(self) -> list[str]:
@@ -171,17 +179,21 @@ class Report:
         from rich.console import Group
         from rich.text import Text
 
-        body: list[RenderableType] = [Text(self.title)]
-        body.append(self.table() if self.layers else Text("no look-ups: the circuit is linear"))
-        return Group(*body, *(Text(line) for line in self.lines()))
+        body = self.table() if self.layers else Text(NO_LOOK_UPS)
+        return Group(Text(self.title), body, *(Text(line) for line in self.lines()))
 
     def __str__(self) -> str:
+        """The same in plain letters, the table as Markdown has it."""
+        from rich.box import MARKDOWN
         from rich.console import Console
 
-        console = Console(width=200, color_system=None)
-        with console.capture() as capture:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+        body = [NO_LOOK_UPS]
+        if self.layers:
+            console = Console(width=WIDTH, color_system=None)
+            with console.capture() as capture:
+                console.print(self.table(MARKDOWN))
+            body = [line.rstrip() for line in capture.get().splitlines() if line.strip()]
+        return "\n".join([self.title, "", *body, "", *self.lines()])
 
 
 def layers_of(circuit: Graph, prices: Mapping[Op, float]) -> Iterator[Layer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -16,7 +17,7 @@ from lutra.ir.core import Module
 from lutra.ir.errors import InputError, did_you_mean
 from lutra.ir.ops import Assume
 from lutra.ir.program import Program
-from lutra.ir.types import Array
+from lutra.ir.types import Array, Int
 from lutra.passes import Record
 from lutra.passes.base import Progress
 from lutra.signature import Batch, Signature
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Mode: TypeAlias = Literal["clear", "simulate", "encrypt"]
 Options: TypeAlias = Mapping[str, Any]
+Outputs: TypeAlias = Sequence[Array]
 
 DEFAULT_P_ERROR = 1e-5
 """Taken by `simulate` where no option says more; backend `concrete` has the same default."""
@@ -92,25 +94,25 @@ class Model:
         results = self.signature.release(run(batch), batch.form)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _in_clear(self, simulate: bool) -> Callable[[Batch], Sequence[Array]]:
+    def _in_clear(self, simulate: bool) -> Callable[[Batch], Outputs]:
         from lutra.backends import numpy as clear
 
         p_error = self.p_error if simulate else 0.0
         executable = clear.emit(self.module.circuit, p_error=p_error)
 
-        def run(batch: Batch) -> Sequence[Array]:
+        def run(batch: Batch) -> Outputs:
             parts = []
             for start in range(0, max(1, batch.samples), CHUNK):
                 self.progress("samples", start, batch.samples)
                 chunk = {name: a[start : start + CHUNK] for name, a in batch.arrays.items()}
-                parts.append(self._program.run(chunk, lambda arrays: executable.run(*arrays)))
+                parts.append(self._run(chunk, executable.run))
             self.progress("samples", batch.samples, batch.samples)
             self.violations = _by_layer(executable.violations)
             return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
         return run
 
-    def _encrypted(self, batch: Batch) -> Sequence[Array]:
+    def _encrypted(self, batch: Batch) -> Outputs:
         self.keygen()
         run: Any = self.executable.run
         self.violations = {}
@@ -119,7 +121,16 @@ class Model:
             self.progress("encrypted samples", done, total)
 
         watch(0, batch.samples)
-        return self._program.run(batch.arrays, lambda arrays: run(*arrays, progress=watch))
+        return self._run(batch.arrays, partial(run, progress=watch))
+
+    def _run(self, inputs: Mapping[str, Array], circuit: Callable[..., Outputs]) -> Outputs:
+        """Encode, run the circuit, decode; what comes out of the circuit wraps as it does there."""
+        outputs = [value.int_type for value in self.module.circuit.outputs]
+
+        def run(arrays: Sequence[Array]) -> list[Array]:
+            return [wrapped(t, a) for t, a in zip(outputs, circuit(*arrays), strict=True)]
+
+        return self._program.run(inputs, run)
 
     # --- the backend ----------------------------------------------------------------------------
     @property
@@ -187,6 +198,17 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<lutra.Model {self.signature}, {self.pbs_count} PBS, backend {self.backend}>"
+
+
+def wrapped(type: Int, array: Array) -> Array:
+    """Outputs of a circuit as decryption gives them: in range, or wrapped around it.
+
+    Of an output only the residue is encrypted, modulo the power of two that its range needs. What
+    leaves the range, which only violations make possible, comes back at its other end.
+    """
+    modulus = 1 << max(1, (type.max - type.min).bit_length())
+    first = (type.min + type.max + 1) // 2 - modulus // 2
+    return np.asarray((array - first) % modulus + first)
 
 
 def _by_layer(violations: Mapping[Assume, int]) -> dict[str, int]:

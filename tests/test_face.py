@@ -5,7 +5,8 @@ import onnx
 import pytest
 
 import lutra
-from lutra.ir.types import Array
+from lutra.ir.types import Array, Int
+from lutra.model import wrapped
 from lutra.passes import Pipeline
 from onnx_models import model_of, run
 from small_models import mlp, points, tensor
@@ -131,6 +132,23 @@ def test_violations_are_counted_by_layer(model: lutra.Model) -> None:
     few.predict(np.array([[1, -1], [1, 1], [-1, -1]]))
     assert few.violations.keys() == {"fc1"}
     assert few.violations["fc1"] > 0
+
+
+def test_outputs_out_of_range_wrap() -> None:
+    """They raised an error where violations led further out than the decoder expects."""
+    for seed in range(15, 30):
+        compiled = lutra.compile(mlp(hidden=9), points(1, seed=seed), "default{margin=0.0}")
+        assert np.isfinite(compiled.predict(9 * points(300))).all()
+        assert compiled.violations
+
+
+@pytest.mark.parametrize(("lo", "hi", "modulus"), [(0, 0, 2), (-3, 4, 8), (-3, 5, 16), (7, 11, 8)])
+def test_wrapping(lo: int, hi: int, modulus: int) -> None:
+    type = Int.of((), lo, hi)
+    inside = np.arange(lo, hi + 1)
+    np.testing.assert_array_equal(wrapped(type, inside), inside)
+    np.testing.assert_array_equal(wrapped(type, inside + 5 * modulus), inside)
+    assert len(np.unique(wrapped(type, np.arange(-99, 99)))) == modulus
 
 
 def test_progress_is_told() -> None:

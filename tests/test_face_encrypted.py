@@ -40,6 +40,17 @@ def test_encrypted_is_clear(model: lutra.Model, x: Array) -> None:
     assert model.predict(x[:0], "encrypt").shape == (0, 2)
 
 
+@pytest.mark.parametrize("seed", [0, 4])
+def test_encrypted_is_clear_out_of_range(seed: int) -> None:
+    """Look-ups and outputs wrap in the clear as they do under encryption."""
+    pipeline = FEW_BITS.replace("}", ",margin=0.0}")
+    narrow = lutra.compile(mlp(), points(2, seed=seed), pipeline, p_error=P_ERROR)
+    corners = np.array([[1, -1], [1, 1], [-1, -1], [-1, 1]])
+    clear = narrow.predict(corners)
+    assert narrow.violations
+    np.testing.assert_array_equal(narrow.predict(corners, "encrypt"), clear)
+
+
 def test_keys_are_generated_once(model: lutra.Model, x: Array) -> None:
     model.predict(x[:1], "encrypt")
     keys = model.executable.client.evaluation_keys  # type: ignore[attr-defined]

@@ -1,0 +1,101 @@
+"""Operators, error codes and metrics."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from generator.markdown import first_paragraph, table
+from lutra.experiment import metrics
+from lutra.ir import errors, traits
+
+ROOT = Path(__file__).parents[2]
+
+
+def operators() -> str:
+    rows = [
+        (trait.name.lower(), trait.value, ", ".join(f"`{n}`" for n in _with(trait)) or "all others")
+        for trait in traits.Trait
+    ]
+    return table(("trait", "meaning", "operators"), *rows)
+
+
+def _with(trait: traits.Trait) -> list[str]:
+    return [name for name, found in traits.TRAITS.items() if found is trait]
+
+
+def nondecreasing() -> str:
+    return ", ".join(f"`{name}`" for name in sorted(traits.NONDECREASING))
+
+
+def error_codes() -> str:
+    helps = _helps()
+    rows = [(f"`{c}`", meaning, "; ".join(helps.get(c, []))) for c, meaning in errors.CODES.items()]
+    return table(("code", "meaning", "way out"), *rows)
+
+
+def error_classes() -> str:
+    found = [
+        cls
+        for _, cls in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(cls, errors.Error) and cls is not errors.Error
+    ]
+    return table(("class", "stands for"), *((f"`{c.__name__}`", first_paragraph(c)) for c in found))
+
+
+def _helps() -> dict[str, list[str]]:
+    """What the sources offer as `help` with each code; computed parts as an ellipsis."""
+    found: dict[str, list[str]] = {}
+    for folder in ("ir", "passes", "frontends", "backends", "lutra"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.FunctionDef):
+                    _note(node, found)
+    return found
+
+
+def _note(function: ast.FunctionDef, found: dict[str, list[str]]) -> None:
+    assigned: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            assigned.setdefault(node.targets[0].id, []).append(node.value)
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        first = node.args[0]
+        if isinstance(first, ast.Constant) and first.value in errors.CODES:
+            known = found.setdefault(str(first.value), [])
+            for keyword in (k for k in node.keywords if k.arg == "help"):
+                name = getattr(keyword.value, "id", "")
+                texts = map(_literal, assigned.get(name, [keyword.value]))
+                known += [text for text in texts if text and text not in known]
+
+
+def _literal(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_literal(part) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return "…"
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "did_you_mean":
+        return "the nearest name that there is"
+    if isinstance(node, ast.IfExp):
+        return "; ".join(filter(None, (_literal(node.body), _literal(node.orelse))))
+    return ""
+
+
+def metric_table() -> str:
+    rows = [(f"`{name}`", first_paragraph(metric)) for name, metric in metrics.OWN.items()]
+    return table(("metric", "measures"), *rows)
+
+
+def example_error(run: Callable[[], object]) -> str:
+    """What a failure prints."""
+    try:
+        run()
+    except errors.Error as error:
+        return f"```text\n{error.render()}\n```"
+    raise AssertionError("nothing failed")

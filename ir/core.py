@@ -14,11 +14,11 @@ from typing import Any, ClassVar, TypeVar
 
 from typing_extensions import dataclass_transform
 
-from lutra.ir.errors import VerifyError
+from lutra.ir.errors import PipelineError, VerifyError
 from lutra.ir.types import Int, Type
 
 OPS: dict[str, type[Op]] = {}
-"""Every declared operation by name, plugins included."""
+"""Every operation declared so far by name; `lutra.ir.registry` loads those of plugins."""
 
 T = TypeVar("T", bound="Op")
 
@@ -103,6 +103,13 @@ class Op:
         """The operation's meaning: one array (samples, *shape) for each operand and result."""
         raise NotImplementedError(self.opname)
 
+    def decompose(self) -> Value | tuple[Value, ...] | None:
+        """The results computed by other operations, all detached; None if there is no such way.
+
+        What backends do with an operation that they do not know: see `lutra.ir.decompose`.
+        """
+        return None
+
     # --- what follows from the declaration ------------------------------------------------------
     def result_types(self) -> tuple[Type, ...]:
         types = self.infer()
@@ -150,7 +157,7 @@ class Op:
 
 @dataclass_transform(eq_default=False)
 def op(name: str) -> Callable[[type[T]], type[T]]:
-    """Declare an operation class under its textual name."""
+    """Declare an operation class under its textual name. Error P006 if another module has it."""
 
     def declare(cls: type[T]) -> type[T]:
         cls = dataclasses.dataclass(eq=False, repr=False)(cls)
@@ -158,8 +165,8 @@ def op(name: str) -> Callable[[type[T]], type[T]]:
         cls.operand_fields = tuple(n for n, t in cls.field_types.items() if _is_operand(t))
         cls.attribute_fields = tuple(n for n in cls.field_types if n not in cls.operand_fields)
         if name in OPS and OPS[name].__module__ != cls.__module__:
-            raise ValueError(
-                f"op {name!r}: {OPS[name].__module__} and {cls.__module__} both declare it"
+            raise PipelineError(
+                "P006", f"{OPS[name].__module__} and {cls.__module__} both declare an op {name!r}"
             )
         cls.opname = name
         OPS[name] = cls

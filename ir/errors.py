@@ -35,7 +35,7 @@ CODES = {
     "P003": "the pipeline's text cannot be parsed",
     "P004": "a pass left the graph invalid",
     "P005": "a float region cannot become one table look-up",
-    "P006": "two packages provide a pass, backend or pipeline of the same name",
+    "P006": "two packages provide a pass, op, backend or pipeline of the same name",
     "P007": "a plugin cannot be loaded",
     "P008": "an encrypted float value is left that nothing quantizes",
     "P009": "a pass comes before what it requires",

@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from lutra.ir.core import OPS, Graph, Input, Module, Op, Value
-from lutra.ir.errors import Error, TextError, VerifyError, did_you_mean
+from lutra.ir import registry
+from lutra.ir.core import Graph, Input, Module, Op, Value
+from lutra.ir.errors import Error, PipelineError, TextError, VerifyError, did_you_mean
 from lutra.ir.ops.onnx import Onnx
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array, Int, Tensor, Type
@@ -56,6 +57,8 @@ def parse_module(text: str, constants: Mapping[str, Array] | None = None) -> Mod
     """Read a module, or a bare list of operations as its graph `main`.
 
     constants: the arrays that the text refers to as `@name`.
+
+    Errors: T001, and P006 and P007 for an operation of a plugin that clashes or does not load.
     """
     return _Parser(text, constants or {}).module()
 
@@ -72,6 +75,7 @@ class _Parser:
         self.tokens = list(self._tokenize())
         self.at = 0
         self.values: dict[str, Value] = {}
+        self.kinds: dict[str, type[Op]] = {}
 
     def _tokenize(self) -> Iterator[_Token]:
         for match in _TOKEN.finditer(self.text):
@@ -264,16 +268,22 @@ class _Parser:
                 domain = attributes.pop("domain", "")
                 tensors = typing.cast("tuple[Tensor, ...]", types)
                 return Onnx(tuple(operands), head.text[5:], tensors, attributes, domain)
-            if head.text not in OPS:
-                self._fail(
-                    head, f"no operation {head.text!r}; {did_you_mean(head.text, list(OPS))}"
-                )
-            return self._declared(OPS[head.text], operands, attributes)
-        except TextError:
+            return self._declared(self._kind(head), operands, attributes)
+        except (PipelineError, TextError):
             raise
         except (Error, TypeError, ValueError, OverflowError) as error:
             message = error.message if isinstance(error, Error) else str(error)
             self._fail(head, message)
+
+    def _kind(self, head: _Token) -> type[Op]:
+        """The class of operations of that name; a plugin is loaded here. Errors P006, P007."""
+        if head.text not in self.kinds:
+            found = registry.find(head.text)
+            if found is None:
+                near = did_you_mean(head.text, registry.names())
+                self._fail(head, f"no operation {head.text!r}; {near}")
+            self.kinds[head.text] = found
+        return self.kinds[head.text]
 
     def _declared(
         self, cls: type[Op], operands: list[Value | None], attributes: dict[str, Any]

@@ -1,6 +1,7 @@
 """Finds passes by name: Lutra's own, one file each in this package, and those of plugins.
 
-A plugin declares its passes as entry points of the group `lutra.passes`.
+A plugin declares its passes as entry points of the group `lutra.passes`, and named pipelines, whose
+texts are strings in its modules, as entry points of the group `lutra.pipelines`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ import importlib
 import inspect
 import pkgutil
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import lutra.passes
 from lutra.ir.errors import PipelineError, did_you_mean
+from lutra.ir.plugins import Plugins
 from lutra.passes.base import Pass
-
-GROUP = "lutra.passes"
 
 
 @cache
@@ -26,45 +26,49 @@ def built_in() -> dict[str, type[Pass]]:
         for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(cls, Pass) and cls.__module__ == module.name and "name" in vars(cls):
                 found[cls.name] = cls
+    del found["pipeline"]  # is written in parentheses
     return found
 
 
-@cache
-def plugins() -> dict[str, EntryPoint]:
-    """Entry points of other packages' passes by name. Error P006 where two claim one name."""
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        other = "lutra" if point.name in built_in() else None
-        if point.name in found:
-            other = _package(found[point.name])
-        if other is not None:
-            raise PipelineError(
-                "P006", f"{other} and {_package(point)} both provide a pass {point.name!r}"
-            )
-        found[point.name] = point
-    return found
+def _own(name: str) -> list[str]:
+    return ["lutra"] if name in built_in() else []
+
+
+def _flaw(name: str, found: Any) -> str:
+    if not (inspect.isclass(found) and issubclass(found, Pass)):
+        return "is no Pass class"
+    return "" if found.name == name else f"calls itself {found.name!r}"
+
+
+PASSES = Plugins("lutra.passes", "pass", _own, _flaw)
+PIPELINES = Plugins(
+    "lutra.pipelines",
+    "pipeline",
+    PASSES.owners,
+    lambda name, found: "" if isinstance(found, str) else "is no text",
+)
 
 
 def names() -> list[str]:
     """All names of passes, sorted."""
-    return sorted({*built_in(), *plugins()})
+    return sorted({*built_in(), *PASSES.names()})
 
 
 def find(name: str) -> type[Pass]:
-    """The pass class of that name. Errors: P001 unknown, P007 a plugin that does not load."""
-    if name in built_in():
-        return built_in()[name]
-    if name not in plugins():
-        raise PipelineError("P001", f"no pass {name!r}", help=did_you_mean(name, names()))
-    point = plugins()[name]
-    try:
-        cls = point.load()
-    except Exception as error:  # whatever a plugin's import raises
-        raise PipelineError("P007", f"pass {name!r} of {_package(point)}: {error}") from error
-    if not (inspect.isclass(cls) and issubclass(cls, Pass)):
-        raise PipelineError("P007", f"pass {name!r} of {_package(point)} is no Pass class: {cls!r}")
-    return cls
+    """The pass class of that name.
+
+    Errors: P001 unknown, P006 provided by two packages, P007 a plugin that does not load.
+    """
+    found: type[Pass] | None = PASSES.load(name) or built_in().get(name)
+    if found is None:
+        known = [*names(), *PIPELINES.names()]
+        raise PipelineError("P001", f"no pass {name!r}", help=did_you_mean(name, known))
+    return found
 
 
-def _package(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else point.value
+def pipeline(name: str) -> str | None:
+    """The text of the pipeline that a plugin names so; None where there is none. P006, P007."""
+    if name not in PIPELINES.names():
+        return None
+    text: str = PIPELINES.load(name)
+    return text

@@ -1,12 +1,16 @@
 """The tests run against the installed package, not against the folders beside them."""
 
 import json
+import sys
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from fake_packages import Install, write_package
 
 settings.register_profile(
     "lutra",
@@ -45,6 +49,25 @@ def installed_files() -> set[str]:
     if installed_editable():
         pytest.skip("an editable install copies no files")
     return {str(path) for path in metadata.files("lutra") or ()}
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Makes packages that provide plugins. Operations that they declare vanish again."""
+    from lutra.ir.core import OPS
+
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    before = dict(OPS)
+
+    def make(package: str, groups: Mapping[str, str], source: str) -> None:
+        write_package(site, package, groups, source)
+        monkeypatch.delitem(sys.modules, package, raising=False)
+
+    yield make
+    OPS.clear()
+    OPS.update(before)
 
 
 def pytest_report_header() -> str:

@@ -2,13 +2,12 @@
 
 import importlib
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from lutra.experiment import metrics, run_experiment
+from lutra.experiment import run_experiment
 from lutra.experiment.rows import Row
 
 MODELS = Path(__file__).parents[1] / "examples" / "models"
@@ -107,7 +106,7 @@ def test_data_without_the_arrays_are_an_error_row(file: Path) -> None:
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed package with metrics; processes that are spawned see it too."""
     folder = tmp_path / "site"
     info = folder / "strange-1.0.dist-info"
@@ -127,9 +126,6 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     )
     monkeypatch.syspath_prepend(str(folder))
     importlib.invalidate_caches()
-    metrics.plugins.cache_clear()
-    yield
-    metrics.plugins.cache_clear()
 
 
 @pytest.mark.usefixtures("plugin")

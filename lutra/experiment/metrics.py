@@ -9,8 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from importlib.metadata import EntryPoint, entry_points
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,11 +18,10 @@ from lutra.backends import registry
 from lutra.backends.base import statistics_of
 from lutra.ir.analysis import look_ups, pbs_count
 from lutra.ir.core import Graph, Module
-from lutra.ir.errors import ExperimentError, PipelineError, did_you_mean
+from lutra.ir.errors import ExperimentError, did_you_mean
+from lutra.ir.plugins import Plugins
 from lutra.ir.program import Program
 from lutra.ir.types import Array, Int
-
-GROUP = "lutra.metrics"
 
 
 @dataclass
@@ -189,22 +187,24 @@ def _labels(compiled: Compiled) -> Array:
 
 
 # --- by name ------------------------------------------------------------------------------------
+METRICS = Plugins(
+    "lutra.metrics",
+    "metric",
+    lambda name: ["lutra"] if name in OWN else [],
+    lambda name, found: "" if callable(found) else "is no function",
+)
+
+
 def find(name: str) -> Metric:
-    """The metric of that name. Errors: X002 unknown, P007 a plugin that does not load."""
-    if name in OWN:
-        return OWN[name]
-    if name not in plugins():
-        known = [*OWN, *plugins()]
+    """The metric of that name.
+
+    Errors: X002 unknown, P006 provided by two packages, P007 a plugin that does not load.
+    """
+    found: Metric | None = METRICS.load(name) or OWN.get(name)
+    if found is None:
+        known = [*OWN, *METRICS.names()]
         raise ExperimentError("X002", f"no metric {name!r}", help=did_you_mean(name, known))
-    point = plugins()[name]
-    try:
-        found: Any = point.load()
-    except Exception as error:  # whatever a plugin's import raises
-        raise PipelineError("P007", f"metric {name!r} of {package(point)}: {error}") from error
-    if not callable(found):
-        raise PipelineError("P007", f"metric {name!r} of {package(point)} is no function")
-    metric: Metric = found
-    return metric
+    return found
 
 
 def check(name: str, options: Mapping[str, Any]) -> None:
@@ -222,21 +222,3 @@ def measure(name: str, compiled: Compiled, options: Mapping[str, Any]) -> float:
         raise ExperimentError("X003", f"metric {name!r} gives {value!r}, which is no number")
     number: float = value if isinstance(value, int | float) else value.item()
     return number
-
-
-@cache
-def plugins() -> dict[str, EntryPoint]:
-    """Other packages' metrics. Error P006 where two claim one name."""
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        if point.name in OWN or point.name in found:
-            other = package(found[point.name]) if point.name in found else "lutra"
-            message = f"{other} and {package(point)} both provide a metric {point.name!r}"
-            raise PipelineError("P006", message)
-        found[point.name] = point
-    return found
-
-
-def package(point: EntryPoint) -> str:
-    """The distribution that an entry point comes from."""
-    return point.dist.name if point.dist is not None else point.value

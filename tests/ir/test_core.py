@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lutra.ir.core import OPS, Graph, Input, Module, Op, Return, Value, op
-from lutra.ir.errors import VerifyError
+from lutra.ir.errors import PipelineError, VerifyError
 from lutra.ir.ops import Add, Concat, MatMul, Neg, Onnx
 from lutra.ir.parser import parse_graph
 from lutra.ir.rewriter import Rewriter
@@ -76,7 +76,7 @@ def test_an_operation_of_a_plugin_prints_parses_and_runs() -> None:
 
 @pytest.mark.usefixtures("own_ops")
 def test_two_modules_cannot_declare_one_name() -> None:
-    with pytest.raises(ValueError, match=r"'neg': lutra.ir.ops.linear and .*test_core"):
+    with pytest.raises(PipelineError, match=r"P006.*lutra.ir.ops.linear and .*test_core.*'neg'"):
 
         @op("neg")
         class Other(Op):

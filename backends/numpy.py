@@ -22,6 +22,7 @@ import numpy as np
 from lutra.backends.base import Limits
 from lutra.ir.analysis import pbs_count
 from lutra.ir.core import Graph, Op
+from lutra.ir.decompose import decomposed
 from lutra.ir.errors import InputError
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Assume, Lookup, Max, Mul, Round
@@ -39,8 +40,9 @@ def emit(circuit: Graph, *, p_error: float = 0.0, seed: int | None = None) -> Nu
     """
     if not 0 <= p_error < 1:
         raise InputError("I005", f"p_error={p_error} is no probability below 1")
-    noisy = _Noisy(circuit, p_error, np.random.default_rng(seed)) if p_error else None
-    return NumpyExecutable(noisy or Interpreter(circuit))
+    if not p_error:
+        return NumpyExecutable(Interpreter(circuit))
+    return NumpyExecutable(_Noisy(decomposed(circuit), p_error, np.random.default_rng(seed)))
 
 
 def sigma(p_error: float) -> float:

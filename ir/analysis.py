@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import networkx as nx
 
 from lutra.ir.core import Graph, Op, Value
+from lutra.ir.decompose import parts
 from lutra.ir.ops import Lookup, Max, Mul, Round
 from lutra.ir.types import Int
 
@@ -127,7 +128,16 @@ class LookUpSite:
 @analysis
 def look_ups(graph: Graph) -> list[LookUpSite]:
     """All operations that bootstrap, in order."""
-    return [site for op in graph.ops if (site := _site(op)) is not None]
+    return [site for op in graph.ops for site in _sites(op)]
+
+
+def _sites(op: Op) -> Iterator[LookUpSite]:
+    """The look-ups of an operation, or of those that it decomposes into."""
+    site = _site(op)
+    if site is not None:
+        yield site
+    else:
+        yield from (replace(site, op=op) for part in parts(op) for site in _sites(part))
 
 
 def _site(op: Op) -> LookUpSite | None:

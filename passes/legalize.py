@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lutra.ir.core import Graph, Module, Op
+from lutra.ir.decompose import decompose
 from lutra.ir.errors import BackendError
 from lutra.ir.ops import Lookup, Max, Round
 from lutra.ir.rewriter import Rewriter
@@ -15,16 +16,23 @@ from lutra.passes.base import Context, Exact, Pass
 
 @dataclass(frozen=True)
 class Legalize(Pass):
-    """Check the circuit against the backend's limits before emission. Changes nothing."""
+    """Check the circuit against the backend's limits before emission.
+
+    Operations that say how others compute them are decomposed before, as by `decompose`; it changes
+    nothing else.
+    """
 
     name = "legalize"
     contract = Exact
     requires = frozenset({"partitioned"})
 
     def run_module(self, module: Module, context: Context) -> int:
+        rewriters = {name: Rewriter(graph) for name, graph in module.graphs.items()}
+        for rewriter in rewriters.values():
+            decompose(rewriter.graph, rewriter)
         if module.partitioned:
-            self.run(module.circuit, Rewriter(module.circuit), context)
-        return 0
+            self.run(module.circuit, rewriters["circuit"], context)
+        return sum(rewriter.changes for rewriter in rewriters.values())
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         for op in graph.ops:

@@ -13,6 +13,7 @@ from lutra.backends.concrete.tables import TABLES
 from lutra.backends.concrete.widths import encodings
 from lutra.ir import ops
 from lutra.ir.core import Graph, Input, Op, Return, Value
+from lutra.ir.decompose import decomposed
 from lutra.ir.errors import BackendError
 from lutra.ir.text import text_of_op
 from lutra.ir.types import Int, Shape
@@ -36,7 +37,8 @@ class Port:
 class Program:
     """A circuit as text, and what is known of it before it is compiled.
 
-    `bootstraps`, and the locations in the text, number `ops`, the circuit's operations in order.
+    `bootstraps`, and the locations in the text, number `ops`, the circuit's operations in order:
+    of a copy if the circuit has operations to decompose.
     """
 
     text: str
@@ -48,6 +50,7 @@ class Program:
 
 def program_of(circuit: Graph, widths: Widths = "needed") -> Program:
     """The text of an integer circuit. Error B002 where it is none."""
+    circuit = decomposed(circuit)
     nodes = tuple(circuit.ops)
     for node in nodes:
         _check(node)

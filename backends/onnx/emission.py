@@ -15,6 +15,7 @@ from lutra.backends.onnx.movement import MOVEMENT
 from lutra.backends.onnx.tables import TABLES
 from lutra.ir import ort
 from lutra.ir.core import Graph, Input, Op, Return, Value
+from lutra.ir.decompose import decomposed
 from lutra.ir.errors import BackendError
 from lutra.ir.text import text_of_op
 
@@ -47,6 +48,7 @@ def model_of(graph: Graph, samples: Samples = "none") -> onnx.ModelProto:
 
     Error B002 where an operation has no ONNX form.
     """
+    graph = decomposed(graph)
     b = Builder(int(samples == "leading"))
     names = {node: b.reserve(node.name) for node in graph.inputs}
     outputs = [b.reserve(name) for name in graph.output_names]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from lutra.ir.core import Module
 from lutra.ir.errors import Error, PipelineError, VerifyError
 from lutra.ir.verifier import verify
-from lutra.passes import spelling
+from lutra.passes import files, spelling
 from lutra.passes.base import Context, Contract, Lossy, Pass
 from lutra.passes.instruments import Instrument, Record
 from lutra.passes.ordering import check_order
@@ -28,9 +29,21 @@ class Pipeline(Pass):
     items: tuple[Pass, ...] = field(default=())
 
     @classmethod
-    def parse(cls, text: str) -> Pipeline:
-        """Read a pipeline's text. Errors: P001 unknown pass, P002 bad option, P003 syntax."""
-        return cls(spelling.parse(text, cls))
+    def parse(cls, text: str, named: Mapping[str, str] | None = None) -> Pipeline:
+        """Read a pipeline's text, in which the names in `named` stand for texts themselves.
+
+        Errors: P001 unknown pass, P002 bad option, P003 syntax.
+        """
+        return cls(spelling.parse(text, cls, named))
+
+    @classmethod
+    def load(cls, path: str | Path) -> dict[str, Pipeline]:
+        """The named pipelines of a TOML file (see `lutra.passes.files`); they may name each other.
+
+        Errors: I004 no such file, P001 to P003, P006 a name that is taken.
+        """
+        texts = files.read(path)
+        return {name: cls.parse(text, texts) for name, text in texts.items()}
 
     @classmethod
     def of(cls, source: str | Pass | Sequence[Pass]) -> Pipeline:

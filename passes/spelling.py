@@ -5,6 +5,9 @@
     option   = NAME "=" value
     value    = number | "true" | "false" | "none" | WORD | STRING | map
     map      = "{" STRING "=" value { "," STRING "=" value } "}"
+
+The name of a pipeline, a plugin's or one of those given to `parse`, stands for its text in
+parentheses, and is spelt so: pipelines that are kept need no other file to be read again.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import dataclasses
 import json
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Any
 
@@ -21,13 +24,17 @@ from lutra.ir.errors import Error, PipelineError, did_you_mean
 from lutra.passes import registry
 from lutra.passes.base import Pass
 
+Group = Callable[[tuple[Pass, ...]], Pass]
 
-def parse(text: str, group: Callable[[tuple[Pass, ...]], Pass]) -> tuple[Pass, ...]:
+
+def parse(text: str, group: Group, named: Mapping[str, str] | None = None) -> tuple[Pass, ...]:
     """The passes that a text names; `group` makes one pass of a list in parentheses.
+
+    named: texts of pipelines by name, beside those of plugins.
 
     Errors: P001 unknown pass, P002 bad option, P003 syntax.
     """
-    return _Parser(text, group).pipeline()
+    return _Parser(text, group, named or {}).pipeline()
 
 
 def spell(item: Pass) -> str:
@@ -59,9 +66,13 @@ _TOKEN = re.compile(
 
 
 class _Parser:
-    def __init__(self, text: str, group: Callable[[tuple[Pass, ...]], Pass]) -> None:
+    def __init__(
+        self, text: str, group: Group, named: Mapping[str, str], within: tuple[str, ...] = ()
+    ) -> None:
         self.text = text
         self.group = group
+        self.named = named
+        self.within = within
         self.at = 0
         self.kind = self.token = ""
         self.start = 0
@@ -87,7 +98,11 @@ class _Parser:
             return self.group(items)
         if self.kind != "word":
             self._fail("the name of a pass")
-        cls = registry.find(self._advance())
+        name = self._advance()
+        text = self.named[name] if name in self.named else registry.pipeline(name)
+        if text is not None:
+            return self._named(name, text)
+        cls = registry.find(name)
         options: dict[str, Any] = {}
         if self._accept("{"):
             while not self._accept("}"):
@@ -97,6 +112,14 @@ class _Parser:
                 if self.token != "}":
                     self._expect(",")
         return make(cls, options)
+
+    def _named(self, name: str, text: str) -> Pass:
+        if self.token == "{":
+            raise PipelineError("P002", f"pipeline `{name}` has no options", lines=[text])
+        if name in self.within:
+            raise PipelineError("P003", f"pipeline `{name}` holds itself", lines=[text])
+        inner = _Parser(text, self.group, self.named, (*self.within, name))
+        return self.group(inner.pipeline())
 
     def _value(self) -> Any:
         if self._accept("{"):
@@ -181,7 +204,7 @@ def _fits(value: Any, hint: Any) -> bool:
         elif typing.get_origin(kind) is tuple:
             if isinstance(value, tuple):
                 return True
-        elif (kind is float and isinstance(value, int | float) and not isinstance(value, bool)) or type(value) is kind:
+        elif type(value) is kind or (kind is float and type(value) is int):
             return True
     return False
 

@@ -7,6 +7,7 @@ import pytest
 from lutra.ir import ort
 from lutra.ir.core import Input
 from lutra.ir.errors import ModelError, VerifyError
+from lutra.ir.interpreter import evaluate
 from lutra.ir.ops import Constant, Neg, Onnx
 from lutra.ir.parser import parse_graph
 from lutra.ir.types import Int, Tensor
@@ -131,3 +132,21 @@ def test_what_onnxruntime_refuses() -> None:
     with pytest.raises(ModelError) as error:
         runs.run([np.zeros(2, np.float32)])
     assert (error.value.code, error.value.nodes) == ("F006", ("node",))
+
+
+def test_a_value_that_a_pad_reads_may_be_a_result() -> None:
+    """onnxruntime's removal of identities lost the Pad in front of the second convolution."""
+    graph = parse_graph("""
+        %x = input : float32[1x1x4x4]
+        %w = constant value=float32 [[[[2.0]]]]
+        %b = constant value=float32 [[[[1.0]]]]
+        %p = constant value=int64 [0, 0, 1, 1, 0, 0, 1, 1]
+        %0 = onnx.Conv %x, %w : float32[1x1x4x4]
+        %1 = onnx.Add %0, %b : float32[1x1x4x4]
+        %2 = onnx.Pad %1, %p : float32[1x1x6x6]
+        %3 = onnx.Conv %2, %w : float32[1x1x6x6]
+        return %1, %3
+    """)
+    first, second = evaluate(graph, [np.ones((1, 1, 1, 4, 4), np.float32)])
+    np.testing.assert_array_equal(first, np.full((1, 1, 1, 4, 4), 3))
+    np.testing.assert_array_equal(second[0, 0, 0], np.pad(np.full((4, 4), 6), 1))

@@ -125,6 +125,11 @@ def test_mistakes_are_named_before_anything_runs(
     assert message in str(caught.value)
 
 
+def test_the_shipped_example_is_valid() -> None:
+    experiment = load(MODELS.parent / "experiments" / "bits.toml")
+    assert len(trials(experiment)) == 6 * 5
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Error, match=r"X001.*nowhere"):
         load(tmp_path / "nowhere.toml")

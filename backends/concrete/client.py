@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lutra.backends.concrete.emission import FUNCTION, Port
+from lutra.backends.concrete.library import concrete_compiler
 from lutra.backends.concrete.transport import Ciphertexts, EvaluationKeys
 from lutra.ir.errors import InputError
 from lutra.ir.types import Array
@@ -34,15 +35,15 @@ class Client:
         cache: a folder in which key sets are kept, unencrypted, and found again by circuits of
             the same parameters. Like seeds, for tests and experiments only.
         """
-        from concrete.compiler import ClientProgram, Keyset, KeysetCache
+        native = concrete_compiler()
 
         if self._circuit is None or force:
-            folder = None if cache is None else KeysetCache(str(cache))
+            folder = None if cache is None else native.KeysetCache(str(cache))
             if seed is not None and not 0 < seed < 2**128:
                 raise InputError("I005", f"seed={seed} is not within 1 to 2^128 - 1")
             high, low = divmod(seed or 0, 2**64)  # 0 stands for a random seed
-            keys = Keyset(self._info, folder, high, low, 0, 0, None)
-            program = ClientProgram.create_encrypted(self._info, keys)
+            keys = native.Keyset(self._info, folder, high, low, 0, 0, None)
+            program = native.ClientProgram.create_encrypted(self._info, keys)
             self._circuit = program.get_client_circuit(FUNCTION)
             self._evaluation_keys = EvaluationKeys(keys.get_server_keys())
 
@@ -55,13 +56,12 @@ class Client:
 
     def encrypt(self, *sample: Array) -> Ciphertexts:
         """Encrypt one sample: integers of the inputs' shapes. Errors I001, I002."""
-        from concrete.compiler import Value
-
         self.keygen()
+        wrap = concrete_compiler().Value
         values = []
         for index, (array, port) in enumerate(zip(sample, self.inputs, strict=True)):
             checked = _checked(np.asarray(array), port).reshape(port.shape or (1,))
-            values.append(self._circuit.prepare_input(Value(checked), index))
+            values.append(self._circuit.prepare_input(wrap(checked), index))
         return Ciphertexts(tuple(values))
 
     def decrypt(self, results: Ciphertexts) -> tuple[Array, ...]:

@@ -1,7 +1,4 @@
-"""The native compiler and run time of concrete-python, driven directly.
-
-Only `concrete.compiler` is imported, and only here: neither the tracing frontend nor torch.
-"""
+"""The native compiler and run time of concrete-python, driven directly."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ import weakref
 from typing import Any
 
 from lutra.backends.concrete.emission import Program
+from lutra.backends.concrete.library import concrete_compiler
 from lutra.backends.concrete.options import Options
 from lutra.ir.errors import BackendError
 
@@ -22,7 +20,7 @@ class Compiled:
     """
 
     def __init__(self, text: str, options: Options, strategy: str, *, library: bool) -> None:
-        from concrete import compiler
+        compiler = concrete_compiler()
 
         folder = tempfile.mkdtemp(prefix="lutra-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -48,7 +46,7 @@ class Compiled:
 
     def server_circuit(self, function: str) -> Any:
         """The code of a function, loaded."""
-        from concrete import compiler
+        compiler = concrete_compiler()
 
         return compiler.ServerProgram(self._library, False).get_server_circuit(function)
 
@@ -72,7 +70,7 @@ def _candidates(program: Program) -> list[str]:
 
 
 def _native_options(options: Options, strategy: str, parallel: bool) -> Any:
-    from concrete import compiler
+    compiler = concrete_compiler()
 
     native = compiler.CompilationOptions(compiler.Backend.CPU)
     native.simulation(False)

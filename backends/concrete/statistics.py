@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lutra.backends.concrete.emission import FUNCTION, Program
+from lutra.backends.concrete.library import concrete_compiler
 from lutra.backends.concrete.native import Compiled
 from lutra.ir.core import Op
 
@@ -101,14 +102,15 @@ def _per_op(program: Program, compiled: Compiled) -> tuple[OpStatistics, ...]:
 
 def _work(compiled: Compiled) -> dict[int, float]:
     """Work of each operation's bootstraps, in any unit."""
-    from concrete.compiler import KeyType, PrimitiveOperation
-
+    native = concrete_compiler()
+    bootstraps = (native.PrimitiveOperation.PBS, native.PrimitiveOperation.WOP_PBS)
     keys = compiled.info.get_keyset_info().bootstrap_keys()
     found: dict[int, float] = {}
     for entry in compiled.feedback.get_circuit_feedback(FUNCTION).statistics:
-        if entry.operation in (PrimitiveOperation.PBS, PrimitiveOperation.WOP_PBS):
+        if entry.operation in bootstraps:
             index = int(entry.location.split('"')[1])
-            weight = sum(_bootstrap(keys[i]) for kind, i in entry.keys if kind == KeyType.BOOTSTRAP)
+            used = (i for kind, i in entry.keys if kind == native.KeyType.BOOTSTRAP)
+            weight = sum(_bootstrap(keys[i]) for i in used)
             found[index] = found.get(index, 0.0) + entry.count * weight
     return found
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lutra.backends.concrete.library import concrete_compiler
+
 
 @dataclass(frozen=True)
 class Ciphertexts:
@@ -19,9 +21,8 @@ class Ciphertexts:
 
     @classmethod
     def from_bytes(cls, parts: Sequence[bytes]) -> Ciphertexts:
-        from concrete.compiler import TransportValue
-
-        return cls(tuple(TransportValue.deserialize(part) for part in parts))
+        transport = concrete_compiler().TransportValue
+        return cls(tuple(transport.deserialize(part) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,4 @@ class EvaluationKeys:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> EvaluationKeys:
-        from concrete.compiler import ServerKeyset
-
-        return cls(ServerKeyset.deserialize(data))
+        return cls(concrete_compiler().ServerKeyset.deserialize(data))

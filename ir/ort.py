@@ -161,6 +161,13 @@ def model_of(
     )
 
 
+WRONG_OPTIMIZERS = [
+    "EliminateIdentity",  # renames what a Pad reads to an output's name, and forgets the Pad
+    "WeightBiasQuantization",  # rounds float biases next to DequantizeLinear to integers
+]
+"""onnxruntime's rewrites that change results."""
+
+
 class Session:
     """A model in onnxruntime, run on one sample or on many.
 
@@ -179,8 +186,7 @@ class Session:
                 model.SerializeToString(),
                 options,
                 providers=["CPUExecutionProvider"],
-                # it renames what a Pad reads to an output's name, and forgets the Pad
-                disabled_optimizers=["EliminateIdentity"],
+                disabled_optimizers=WRONG_OPTIMIZERS,
             )
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise ModelError(

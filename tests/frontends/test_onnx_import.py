@@ -120,3 +120,20 @@ def test_fake_quantizers_are_kept() -> None:
     assert (node.domain, node.op_type, node.loc) == ("onnx.brevitas", "Quant", ("q",))
     assert node.attrs == {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
     assert node.result.type == Tensor((1, 4))
+
+
+def test_float_biases_of_quantized_models_are_not_rounded() -> None:
+    model = model_of("""
+        g (float[N, 2] x) => (float[N, 2] y) <
+          float[2, 2] w = {1, -2, 3, 4}, float[2] b = {0.11, -0.07}, float s = {0.5}, int8 z = {0}
+        > {
+          xq = QuantizeLinear(x, s, z)
+          xd = DequantizeLinear(xq, s, z)
+          wq = QuantizeLinear(w, s, z)
+          wd = DequantizeLinear(wq, s, z)
+          y = Gemm(xd, wd, b)
+        }""")
+    x = np.asarray([[1, 2]], np.float32)
+    (found,) = evaluate(import_model(model).main, [x[None]])
+    np.testing.assert_allclose(found[0], [[7.11, 5.93]], rtol=1e-6)
+    np.testing.assert_allclose(run(model, {"x": x})[0], found[0], rtol=1e-6)

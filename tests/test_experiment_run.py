@@ -63,6 +63,19 @@ def test_trials_leave_rows_and_run_once(file: Path) -> None:
     assert len(ran) == 4
 
 
+def test_what_several_trials_ask_for_is_measured_once(file: Path) -> None:
+    rows = run_experiment(file)
+    file.write_text(FILE.replace("wide =", 'plain = "default"\nfull = "default"\nwide ='))
+    again = run_experiment(file)
+    named = {(row["model"], row["pipeline"], row.get("r")): row for row in again}
+    places = (("plain", None), ("full", None), ("wide", 6))
+    plain, full, wide = (named["iris_fc", name, r] for name, r in places)
+    assert plain["seconds"] == full["seconds"] == wide["seconds"] == rows[1]["seconds"]
+    assert len({plain["key"], full["key"], wide["key"]}) == 3
+    assert run_experiment(file) == again
+    assert len(file.with_suffix(".csv").read_text().splitlines()) == 1 + 2 * 4
+
+
 def test_a_row_cut_short_costs_one_trial(file: Path) -> None:
     rows = run_experiment(file)
     results = file.with_suffix(".csv")

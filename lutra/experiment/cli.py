@@ -92,12 +92,10 @@ def _rows(experiment: Experiment, path: Path) -> list[Row]:
     from lutra.experiment.trial import trials
 
     stored = results_at(path).read()
-    alike = {(row["model"], row["text"]): row for row in stored.values()}
+    alike = {(row["model"], row["pipeline"], row["text"]): row for row in stored.values()}
     wanted = trials(experiment)
-    found = [
-        stored.get(trial.key) or alike.get((trial.model.name, trial.variant.text))
-        for trial in wanted
-    ]
+    names = [(trial.model.name, trial.variant.pipeline, trial.variant.text) for trial in wanted]
+    found = [stored.get(t.key) or alike.get(name) for t, name in zip(wanted, names, strict=True)]
     stale = sum(trial.key not in stored for trial in wanted) - found.count(None)
     if found.count(None):
         typer.echo(f"{found.count(None)} of {len(wanted)} trials have not run yet")

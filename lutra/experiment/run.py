@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import threading
@@ -54,14 +55,26 @@ def run_experiment(
     store = results_at(path, experiment.columns)
     rows = store.read()
     wanted = trials.trials(experiment)
-    missing = [t for t in wanted if t.key not in rows or (retry and "error" in rows[t.key])]
-    done = len(wanted) - len(missing)
-    for row in _run(missing, executor, jobs):
-        store.add(row)
-        rows[str(row["key"])] = row
-        done += 1
-        progress(row, done, len(wanted))
-    return [rows[t.key] for t in wanted]
+    measured = {_content(row): row for row in rows.values() if not (retry and "error" in row)}
+    missing: dict[str, list[Trial]] = {}
+    for trial in wanted:
+        if trial.key not in rows or trial.content not in measured:
+            missing.setdefault(trial.content, []).append(trial)
+    known = [measured[content] for content in missing if content in measured]
+    unknown = [alike[0] for content, alike in missing.items() if content not in measured]
+    done = len(wanted) - sum(map(len, missing.values()))
+    for row in itertools.chain(known, _run(unknown, executor, jobs)):
+        for trial in missing[_content(row)]:
+            own = row if row["key"] == trial.key else trials.same(trial, row)
+            store.add(own)
+            rows[trial.key] = own
+            done += 1
+            progress(own, done, len(wanted))
+    return [rows[trial.key] for trial in wanted]
+
+
+def _content(row: Row) -> str:
+    return str(row["key"]).split("-")[0]
 
 
 def default_results(experiment: Experiment) -> Path:

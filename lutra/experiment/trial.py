@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,34 +31,43 @@ from lutra.signature import Signature
 
 @dataclass(frozen=True)
 class Trial:
-    """All that a worker needs to run a trial. `key` changes with whatever may change the result."""
+    """All that a worker needs to run a trial.
+
+    content: a digest of whatever may change the result: trials of one content measure the same.
+    """
 
     model: Model
     variant: Variant
     metrics: tuple[Column, ...]
     backend: str
     versions: str
-    key: str
+    content: str
+
+    @property
+    def key(self) -> str:
+        """The trial's name in the results: its content, and what it is called."""
+        names = [self.model.name, self.variant.pipeline, self.variant.parameters]
+        return f"{self.content}-{_digest(json.dumps(names).encode())[:4]}"
 
 
 def trials(experiment: Experiment) -> list[Trial]:
-    """An experiment's trials, each once."""
+    """An experiment's trials."""
     found: dict[str, Trial] = {}
     for model in experiment.models:
-        data = [_digest(model.path), _digest(model.data)]
+        data = [_digest(path.read_bytes()) for path in (model.path, model.data)]
         arrays = [dataclasses.astuple(model)[3:]]
         for variant in experiment.variants:
             used = versions(_packages(variant, experiment.metrics))
             columns = [dataclasses.astuple(column) for column in experiment.metrics]
             parts = [data, arrays, variant.text, columns, experiment.backend, used]
-            key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-            trial = Trial(model, variant, experiment.metrics, experiment.backend, used, key)
-            found.setdefault(key, trial)
+            content = _digest(json.dumps(parts, default=str).encode())[:12]
+            trial = Trial(model, variant, experiment.metrics, experiment.backend, used, content)
+            found[trial.key] = trial
     return list(found.values())
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _packages(variant: Variant, columns: tuple[Column, ...]) -> Iterator[str]:
@@ -97,6 +105,12 @@ def description(trial: Trial) -> Row:
         "versions": trial.versions,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def same(trial: Trial, row: Row) -> Row:
+    """The row of a trial whose content another trial's row has measured."""
+    names = [*(column.name for column in trial.metrics), "error", "message"]
+    return {**description(trial), **{name: row[name] for name in names if name in row}}
 
 
 def _failure(error: Exception, column: str = "") -> Row:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 LIBRARIES = ("concrete-python", "numpy", "onnx", "onnxruntime")
 """Distributions whose version may change a result."""
@@ -27,6 +28,7 @@ def versions(packages: Iterable[str]) -> str:
     return "; ".join([*found, *(f"{name} {_version(name)}+{sources(name)}" for name in own)])
 
 
+@cache
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -39,14 +41,15 @@ def sources(package: str) -> str:
     """Eight hexadecimal digits that change with a package's Python sources."""
     module = sys.modules.get(package) or importlib.import_module(package)
     digest = hashlib.sha256()
-    for file in sorted(_files(list(getattr(module, "__path__", ())), module.__file__)):
+    for file in sorted(_files(module)):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:8]
 
 
-def _files(folders: list[str], file: str | None) -> Iterable[Path]:
-    if not folders and file is not None:
-        yield Path(file)
+def _files(module: ModuleType) -> Iterable[Path]:
+    folders = list(getattr(module, "__path__", ()))
+    if not folders and getattr(module, "__file__", None):
+        yield Path(str(module.__file__))
     for top in folders:
         for folder, _, names in os.walk(top, followlinks=True):
             yield from (Path(folder, name) for name in names if name.endswith(".py"))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from onnx import ModelProto, NodeProto, helper
 
-from lutra.frontends.onnx.proto import subgraphs
+from lutra.frontends.onnx.proto import with_inner
 from lutra.ir.ort import OPSET
 
 QUANTIZED_DOMAINS = ("onnx.brevitas", "qonnx.custom_op.general", "finn.custom_op.general")
@@ -35,7 +33,9 @@ def complete_imports(model: ModelProto) -> None:
         versions[domain] = max(entry.version, versions.get(domain, 0))
     nodes = [*model.graph.node, *(node for f in model.functions for node in f.node)]
     del model.opset_import[:]
-    for domain in sorted({"", *_domains(nodes)}):
+    for node in with_inner(nodes):
+        node.domain = _plain(node.domain)
+    for domain in sorted({"", *(node.domain for node in with_inner(nodes))}):
         version = versions.get(domain, 1 if domain else OPSET)
         model.opset_import.append(helper.make_opsetid(domain, version))
 
@@ -51,17 +51,6 @@ def with_stand_ins(model: ModelProto) -> ModelProto:
         stand_in = helper.make_node("Identity", node.input[:1], node.output[:1], node.name)
         node.CopyFrom(stand_in)
     return twin
-
-
-def _domains(nodes: Iterable[NodeProto]) -> set[str]:
-    """Domains of nodes and of those in their subgraphs, respelling ONNX's own on the way."""
-    found = set()
-    for node in nodes:
-        node.domain = _plain(node.domain)
-        found.add(node.domain)
-        for graph in subgraphs(node):
-            found |= _domains(graph.node)
-    return found
 
 
 def _plain(domain: str) -> str:

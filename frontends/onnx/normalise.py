@@ -6,7 +6,7 @@ from onnx import ModelProto
 
 from lutra.frontends.onnx.batch import free_batch
 from lutra.frontends.onnx.cleanup import drop_dead_nodes, drop_identities, fold_branches
-from lutra.frontends.onnx.convert import check, convert, inline_functions
+from lutra.frontends.onnx.convert import checked, convert, inline_functions
 from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.expand import expand_newer, expand_stuck, write_defaults
 from lutra.frontends.onnx.fold import fold_constants, lift_constants
@@ -35,8 +35,7 @@ def normalise(model: ModelProto, *, shapes: Shapes | None = None) -> ModelProto:
     (all of them), F006 refused by onnxruntime; `InputError` I001 or I004 where `shapes` does not
     fit. The argument is not changed.
     """
-    draft = Draft(model)
-    check(draft)
+    draft = checked(model)
     fix_inputs(draft, shapes)
     name_nodes(draft)
     inline_functions(draft)

@@ -26,6 +26,14 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
         yield from attribute.graphs
 
 
+def with_inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Nodes, and those in their subgraphs."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node):
+            yield from with_inner(graph.node)
+
+
 def reads(nodes: Iterable[NodeProto]) -> Iterator[str]:
     """Every name that nodes read, subgraphs and what they capture included."""
     for node in nodes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
 
-from lutra.frontends.onnx import normalise
+from lutra.frontends.onnx import load, normalise
 from lutra.frontends.onnx.proto import shape_of
 from lutra.ir.errors import InputError, ModelError
 from onnx_models import model_of, op_types, run
@@ -214,7 +216,55 @@ def test_operators_younger_than_the_opset_are_expanded_or_listed() -> None:
     assert caught.value.nodes == ("product", "noise")
 
 
-def test_invalid_models() -> None:
+VALID = "g (float[1, 4] x) => (float[1, 4] y) <float[4] w = {1, 2, 3, 4}> { y = Add(x, w) }"
+
+
+def an_attribute_too_many(model: onnx.ModelProto) -> None:
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("slope", 2))
+
+
+def a_value_that_is_nowhere(model: onnx.ModelProto) -> None:
+    model.graph.node[0].input[1] = "nowhere"
+
+
+def an_operator_that_is_none(model: onnx.ModelProto) -> None:
+    model.graph.node[0].op_type = "Multiply"
+
+
+def a_size_that_the_data_do_not_have(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[0] = 5
+
+
+def a_size_below_zero(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[0] = -1
+
+
+def an_element_type_that_is_none(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = 99
+
+
+INVALID = [
+    an_attribute_too_many,
+    a_value_that_is_nowhere,
+    an_operator_that_is_none,
+    a_size_that_the_data_do_not_have,
+    a_size_below_zero,
+    an_element_type_that_is_none,
+]
+
+
+@pytest.mark.parametrize("spoil", INVALID, ids=lambda spoil: spoil.__name__)
+def test_invalid_models(spoil: Callable[[onnx.ModelProto], None]) -> None:
+    model = model_of(VALID)
+    normalise(model)
+    spoil(model)
     with pytest.raises(ModelError, match="not valid ONNX") as caught:
-        normalise(model_of("g (float[1, 4] x) => (float[1, 4] y) { y = Relu<slope=2>(x) }"))
+        normalise(model)
+    assert caught.value.code == "F001"
+
+
+def test_names_that_are_no_utf8() -> None:
+    content = model_of(VALID).SerializeToString().replace(b"Add", b"\xffdd")
+    with pytest.raises(ModelError, match="UTF-8") as caught:
+        normalise(load(content))
     assert caught.value.code == "F001"

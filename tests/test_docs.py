@@ -123,6 +123,7 @@ def console(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def test_pipelines_work_as_shown(tmp_path: Path) -> None:
+    write_files(DOCS / "pipelines.md", tmp_path)
     assert_python_prints(DOCS / "pipelines.md", tmp_path)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lutra.backends import registry
 from lutra.backends.base import Backend
-from lutra.frontends.onnx import import_model
+from lutra.frontends.registry import import_source
 from lutra.ir.core import Module
 from lutra.ir.errors import InputError, ModelError, PipelineError
 from lutra.ir.types import Array
@@ -18,12 +17,9 @@ from lutra.passes import Context, Pass, Pipeline
 from lutra.passes.base import Progress
 from lutra.signature import Signature
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
 
 def compile(
-    model: str | Path | bytes | ModelProto,
+    model: Any,
     calibration: Any = None,
     pipeline: str | Pass | Sequence[Pass] = "default",
     *,
@@ -36,7 +32,8 @@ def compile(
 ) -> Model:
     """Compile an ONNX model into a circuit for encrypted data.
 
-    model: a path, the bytes of an ONNX file, or an `onnx.ModelProto`.
+    model: a path, the bytes of an ONNX file, an `onnx.ModelProto`, or what a plugin reads
+        (`lutra.frontends.registry`).
     calibration: typical inputs, some hundred: an array (samples, ...) as the model's batch axis
         has it, or a dict of arrays by input name. Needed by passes that observe values.
     pipeline: the text of a pipeline such as `default{weights=4,rounding=5}`, or passes.
@@ -53,7 +50,7 @@ def compile(
     chosen = registry.find(backend)
     emission = _options(chosen, p_error, global_p_error, options)
     passes = Pipeline.of(pipeline)
-    module = import_model(model, shapes=shapes)
+    module = import_source(model, shapes=shapes)
     context = Context(
         samples=None if calibration is None else _samples(module, calibration),
         lookup_bits=chosen.limits.lookup_bits,

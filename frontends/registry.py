@@ -1,0 +1,81 @@
+"""Reads models of any kind that a frontend knows: ONNX, and what plugins add.
+
+A plugin names a function as an entry point of the group `lutra.frontends`. It takes a source, and
+perhaps `shapes=`, and returns a module with one graph `main`; None where the source is not its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+from onnx.serialization import registry as formats
+
+from lutra.frontends.onnx import import_model
+from lutra.frontends.onnx.shapes import Shapes
+from lutra.ir.core import Module
+from lutra.ir.errors import ModelError, PipelineError
+from lutra.ir.plugins import Plugins
+
+FRONTENDS = Plugins(
+    "lutra.frontends",
+    "frontend",
+    lambda name: ["lutra"] if name == "onnx" else [],
+    lambda name, found: "" if callable(found) else "is no function",
+)
+
+
+def import_source(source: Any, *, shapes: Shapes | None = None) -> Module:
+    """The graph `main` of a model of any kind.
+
+    What is ONNX by its type or suffix is read as such. Else plugins are asked, in the order of
+    their names, and at last ONNX. A plugin that does not load is in the way of nobody, unless no
+    other takes the source.
+
+    Errors: those of `lutra.frontends.onnx.import_model`; P006, P007; what a plugin raises.
+    """
+    broken: list[str] = []
+    for name in () if _is_onnx(source) else FRONTENDS.names():
+        try:
+            frontend = FRONTENDS.load(name)
+        except PipelineError as error:
+            broken.append(f"{error.code}: {error.message}")
+            continue
+        module = frontend(source, **_options(frontend, shapes))
+        if module is not None:
+            return _checked(name, module)
+    try:
+        return import_model(source, shapes=shapes)
+    except ModelError as error:
+        if not broken:
+            raise
+        raise ModelError(
+            error.code, error.message, nodes=error.nodes, lines=broken, help=error.help
+        ) from error
+
+
+def _is_onnx(source: Any) -> bool:
+    if isinstance(source, str | Path):
+        suffix = Path(source).suffix
+        return formats.get_format_from_file_extension(suffix) is not None
+    return isinstance(source, bytes | ModelProto)
+
+
+def _options(frontend: Any, shapes: Shapes | None) -> dict[str, Any]:
+    if shapes is None:
+        return {}
+    parameters = inspect.signature(frontend).parameters.values()
+    takes = any(p.name == "shapes" or p.kind is p.VAR_KEYWORD for p in parameters)
+    return {"shapes": shapes} if takes else {}
+
+
+def _checked(name: str, module: Any) -> Module:
+    if isinstance(module, Module) and list(module.graphs) == ["main"]:
+        return module
+    raise PipelineError(
+        "P007",
+        f"frontend {name!r} of {FRONTENDS.owners(name)[0]} gives no module with one graph `main`:"
+        f" {type(module).__name__}",
+    )

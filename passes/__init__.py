@@ -4,4 +4,14 @@ from lutra.passes.base import Context, Contract, Exact, Lossy, Pass, Within
 from lutra.passes.instruments import Instrument, Record
 from lutra.passes.pipeline import Pipeline
 
-__all__ = ["Context", "Contract", "Exact", "Instrument", "Lossy", "Pass", "Pipeline", "Record", "Within"]
+__all__ = [
+    "Context",
+    "Contract",
+    "Exact",
+    "Instrument",
+    "Lossy",
+    "Pass",
+    "Pipeline",
+    "Record",
+    "Within",
+]

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from lutra.ir.core import Module
 from lutra.ir.program import Program
 from lutra.passes.base import Context, Pass
+from lutra.passes.ordering import check_order
 from lutra.passes.pipeline import Pipeline, spell
 from lutra.passes.rules import RuleLog
 from lutra.passes.validate import relative_error, sample_inputs
@@ -48,6 +49,7 @@ def bisect(
     bad pass are found by halving the number of rules that may fire.
     """
     context = context or Context()
+    check_order(pipeline.flat(), module)
     current = module.clone()
     for index, item in enumerate(pipeline.flat()):
         before = current.clone()
@@ -79,9 +81,23 @@ def _within(
 
 
 def same_outputs(
-    module: Module, context: Context | None = None, eps: float = 1e-4, samples: int = 16
+    module: Module,
+    context: Context | None = None,
+    eps: float = 1e-4,
+    samples: int = 16,
+    seed: int = 0,
 ) -> Predicate:
-    """A predicate: outputs stay within eps, relative to the largest, of this module's now."""
-    feeds, _ = sample_inputs(module, context or Context(), samples, seed=0)
+    """A predicate: outputs stay within eps, relative to the largest, of this module's now.
+
+    Inputs are those that `Validate` takes.
+    """
+    feeds, _ = sample_inputs(module, context or Context(), samples, seed)
     wanted = Program(module.clone()).run(feeds)
-    return lambda other: relative_error(wanted, Program(other).run(feeds)) <= eps
+
+    def holds(other: Module) -> bool:
+        try:
+            return relative_error(wanted, Program(other).run(feeds)) <= eps
+        except Exception:  # what does not run is not good either
+            return False
+
+    return holds

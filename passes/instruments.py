@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lutra.ir.core import Module
-from lutra.ir.errors import Error
 from lutra.passes.base import Context, Pass
 
 
@@ -40,8 +39,8 @@ class Instrument:
     def after(self, record: Record, module: Module, context: Context) -> None:
         """A pass has run and left the module valid."""
 
-    def failed(self, item: Pass, module: Module, error: Error) -> None:
-        """A pass raised, or left the module invalid."""
+    def failed(self, item: Pass, module: Module, context: Context, error: Exception) -> None:
+        """A pass raised, left the module invalid, or an instrument refuses what it did."""
 
 
 @dataclass
@@ -116,5 +115,7 @@ def timing_tree(records: list[Record]) -> str:
         for depth, record in top.walk():
             name = "  " * depth + record.item.name
             share = record.seconds / total
-            lines.append(f"{name:30s} {record.seconds:9.4f} s {share:6.1%}  {record.changes} changes")
+            lines.append(
+                f"{name:30s} {record.seconds:9.4f} s {share:6.1%}  {record.changes} changes"
+            )
     return "\n".join([*lines, f"{'total':30s} {total:9.4f} s"])

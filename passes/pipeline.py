@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from lutra.ir.core import Module
-from lutra.ir.errors import Error, PipelineError, VerifyError
+from lutra.ir.errors import PipelineError, VerifyError, did_you_mean
 from lutra.ir.verifier import verify
 from lutra.passes import files, spelling
 from lutra.passes.base import Context, Contract, Lossy, Pass
@@ -61,6 +61,18 @@ class Pipeline(Pass):
         """The passes that do the work, named pipelines replaced by what they stand for."""
         return tuple(_flatten(self.items))
 
+    def names(self) -> list[str]:
+        """Names of all passes in order, those that stand for others included."""
+        return list(_names(self.items))
+
+    def until(self, name: str) -> Pipeline:
+        """The passes up to and with the first of that name. Error P001 if there is none."""
+        head, found = _until(self.items, name)
+        if not found:
+            message = f"the pipeline has no pass {name!r}"
+            raise PipelineError("P001", message, help=did_you_mean(name, self.names()))
+        return Pipeline(head)
+
     def execute(
         self,
         module: Module,
@@ -85,16 +97,36 @@ def spell(item: Pass) -> str:
     return f"({item})" if isinstance(item, Pipeline) else spelling.spell(item)
 
 
-def _flatten(items: Sequence[Pass]) -> list[Pass]:
-    flat: list[Pass] = []
-    for item in items:
-        inner = item.expand()
-        flat += [item] if _is_simple(item, inner) else _flatten(inner)
-    return flat
-
-
-def _is_simple(item: Pass, inner: Sequence[Pass]) -> bool:
+def is_one(item: Pass) -> bool:
+    """Whether a pass does its work itself, and does not stand for others."""
+    inner = item.expand()
     return len(inner) == 1 and inner[0] is item
+
+
+def _flatten(items: Sequence[Pass]) -> Iterator[Pass]:
+    for item in items:
+        yield from (item,) if is_one(item) else _flatten(item.expand())
+
+
+def _names(items: Sequence[Pass]) -> Iterator[str]:
+    for item in items:
+        if not isinstance(item, Pipeline):
+            yield item.name
+        if not is_one(item):
+            yield from _names(item.expand())
+
+
+def _until(items: Sequence[Pass], name: str) -> tuple[tuple[Pass, ...], bool]:
+    head: list[Pass] = []
+    for item in items:
+        if item.name != name and not is_one(item):
+            part, found = _until(item.expand(), name)
+            if found:
+                return (*head, Pipeline(part)), True
+        head.append(item)
+        if item.name == name:
+            return tuple(head), True
+    return tuple(head), False
 
 
 @dataclass
@@ -109,22 +141,21 @@ class _Run:
         return [self._item(item) for item in items]
 
     def _item(self, item: Pass) -> Record:
-        inner = item.expand()
-        if not _is_simple(item, inner):
+        if not is_one(item):
             start = time.perf_counter()
-            records = tuple(self.items(inner))
+            records = tuple(self.items(item.expand()))
             changes = sum(record.changes for record in records)
             return Record(item, changes, time.perf_counter() - start, records)
         for instrument in self.instruments:
             instrument.before(item, self.module, self.context)
         try:
             record = self._run(item)
-        except Error as error:
             for instrument in self.instruments:
-                instrument.failed(item, self.module, error)
+                instrument.after(record, self.module, self.context)
+        except Exception as error:  # whatever a pass or an instrument raises
+            for instrument in self.instruments:
+                instrument.failed(item, self.module, self.context, error)
             raise
-        for instrument in self.instruments:
-            instrument.after(record, self.module, self.context)
         return record
 
     def _run(self, item: Pass) -> Record:

@@ -37,8 +37,8 @@ class Validate(Instrument):
     """Runs the module before and after every pass, and holds the difference to its contract.
 
     Inputs are calibration samples if there are any, else every possible input where there are few,
-    else random ones. Samples that leave an assumed range are left out: what happens to them is not
-    promised. Error P010 names the first node whose value differs.
+    else random ones. Samples that leave an assumed range before the pass are left out: what happens
+    to them is not promised. Error P010 names the first node whose value differs.
 
     `comparisons` keeps what was found, by pass.
     """
@@ -46,31 +46,44 @@ class Validate(Instrument):
     samples: int = 16
     seed: int = 0
     comparisons: list[tuple[str, Comparison]] = field(default_factory=list)
-    _before: Module | None = None
+    _before: Module | None = field(default=None, repr=False)
+    _state: object = field(default=None, repr=False)
 
     def before(self, item: Pass, module: Module, context: Context) -> None:
-        self._before = module.clone()
+        self._before, self._state = module.clone(), _state(module)
 
     def after(self, record: Record, module: Module, context: Context) -> None:
-        if self._before is None or not record.changes:
+        if self._before is None or _state(module) == self._state:
             return
         feeds, exhaustive = sample_inputs(self._before, context, self.samples, self.seed)
-        feeds = _within_ranges(self._before, module, feeds)
+        old = Program(self._before)
+        feeds = _within_ranges(old, feeds)
         count = len(next(iter(feeds.values()))) if feeds else 1
         if not count:
             return
-        error = relative_error(Program(self._before).run(feeds), Program(module).run(feeds))
-        self.comparisons.append((record.item.name, Comparison(error, count, exhaustive)))
-        if error > tolerance(record.item.contract, self._before):
+        promise = f"pass `{record.item.name}` promises to be {record.item.contract}, but "
+        try:
+            results = Program(module).run(feeds)
+        except Exception as error:  # whatever an operation's meaning raises
+            raise PipelineError(
+                "P010", f"{promise}what it leaves does not run: {type(error).__name__}: {error}"
+            ) from error
+        moved = relative_error(old.run(feeds), results)
+        self.comparisons.append((record.item.name, Comparison(moved, count, exhaustive)))
+        if moved > tolerance(record.item.contract, self._before):
             where = first_divergence(self._before, module, feeds, record.item.contract)
             raise PipelineError(
                 "P010",
-                f"pass `{record.item.name}` promises to be {record.item.contract}, "
-                f"but moves the outputs by {error:.3g} of the largest",
+                f"{promise}moves the outputs by {moved:.3g} of the largest",
                 nodes=where.owner.loc if where is not None else (),
                 lines=[repr(where.owner)] if where is not None else (),
                 help="the values differ from this operation on" if where is not None else "",
             )
+
+
+def _state(module: Module) -> object:
+    """Changes with the module, whatever a pass says that it changed."""
+    return {name: (id(graph), graph.version) for name, graph in module.graphs.items()}
 
 
 def tolerance(contract: Contract, module: Module) -> float:
@@ -82,6 +95,8 @@ def tolerance(contract: Contract, module: Module) -> float:
 
 def relative_error(old: tuple[Array, ...], new: tuple[Array, ...]) -> float:
     """Largest difference relative to the largest finite value of the old outputs."""
+    if len(old) != len(new):
+        return math.inf
     worst = 0.0
     for a, b in zip(old, new, strict=True):
         if a.shape != b.shape:
@@ -138,19 +153,16 @@ def _every_input(types: list[Int | Tensor]) -> list[Array] | None:
     return arrays
 
 
-def _within_ranges(old: Module, new: Module, feeds: dict[str, Array]) -> dict[str, Array]:
-    """The samples that leave no assumed range in either module."""
-    programs = [Program(old), Program(new)]
-    for program in programs:
-        program.run(feeds)
-    if not any(program.violations for program in programs):
+def _within_ranges(program: Program, feeds: dict[str, Array]) -> dict[str, Array]:
+    """The samples that leave no assumed range."""
+    program.run(feeds)
+    if not program.violations:
         return feeds
     kept = []
     for index in range(len(next(iter(feeds.values())))):
-        before = sum(program.violations for program in programs)
-        for program in programs:
-            program.run({name: array[index : index + 1] for name, array in feeds.items()})
-        if sum(program.violations for program in programs) == before:
+        before = program.violations
+        program.run({name: array[index : index + 1] for name, array in feeds.items()})
+        if program.violations == before:
             kept.append(index)
     return {name: array[kept] for name, array in feeds.items()}
 

@@ -1,4 +1,4 @@
-"""The command line: `lutra compile | run | inspect | passes | experiment`."""
+"""The command line: `lutra compile | run | inspect | opt | passes | experiment`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from rich.console import Console
 
 from lutra.bars import bars
 from lutra.experiment.cli import app as experiment
-from lutra.ir.errors import Error, InputError
+from lutra.ir.errors import Error
+from lutra.listing import show_passes
+from lutra.opt import opt
 from lutra.signature import Form
 
 if TYPE_CHECKING:
     from lutra.model import Model
-    from lutra.passes import Pass
     from lutra.report import Report
 
 SHOWN = 10
@@ -45,6 +46,8 @@ app = typer.Typer(
     help="Compile ONNX models into circuits that run on encrypted data.",
 )
 
+app.command()(opt)
+app.command("passes")(show_passes)
 app.add_typer(experiment, name="experiment")
 
 Data = Annotated[
@@ -105,7 +108,7 @@ def compile(
             backend=backend,
             p_error=p_error,
             global_p_error=global_p_error,
-            shapes=dict(map(_shape, shape or [])),
+            shapes=datafile.shapes(shape or []),
             progress=progress,
         )
     target = output or Path(model.stem + ".lutra")
@@ -169,58 +172,6 @@ def inspect(
         typer.echo(shown)
     else:
         _show(shown)
-
-
-@app.command()
-def passes(
-    name: Annotated[str | None, typer.Argument(help="one pass; all of them without")] = None,
-) -> None:
-    """List the passes, or show one: its options, its contract, what it does."""
-    from lutra.passes import registry
-
-    if name is not None:
-        typer.echo(_described(registry.find(name)))
-        return
-    for each in registry.names():
-        cls = registry.find(each)
-        summary = " ".join(_doc(cls).split("\n\n")[0].split())
-        typer.echo(f"{each:16}  {cls.contract!s:12}  {summary}")
-
-
-def _described(cls: type[Pass]) -> str:
-    """A pass as text: contract, options with their defaults, docstring."""
-    import dataclasses
-
-    lines = [f"{cls.name}  ({cls.contract})", "", _doc(cls)]
-    options = [f"  {field.name} = {_spelled(field.default)}" for field in dataclasses.fields(cls)]
-    if options:
-        lines += ["", "options:", *options]
-    lines += [
-        f"{title}: {', '.join(sorted(facts))}"
-        for title, facts in (("requires", cls.requires), ("provides", cls.provides))
-        if facts
-    ]
-    return "\n".join(lines)
-
-
-def _spelled(default: object) -> str:
-    """A default as pipelines spell it."""
-    return str(default).lower() if default is None or isinstance(default, bool) else str(default)
-
-
-def _doc(cls: type[Pass]) -> str:
-    import inspect
-
-    return inspect.getdoc(cls) or ""
-
-
-def _shape(text: str) -> tuple[str, list[int]]:
-    """`name=1,3,32,32`"""
-    name, _, sizes = text.rpartition("=")
-    try:
-        return name, [int(size) for size in sizes.split(",")]
-    except ValueError as error:
-        raise InputError("I005", f"--shape {text}", help="write --shape name=1,3,32,32") from error
 
 
 def _first(model: Model, data: Any, count: int | None) -> Any:

@@ -1,4 +1,4 @@
-"""Arrays from files, as the command line names them: `data.npz`, `data.npz:key`, `data.npy`."""
+"""Arrays as the command line names them: `data.npz`, `data.npz:key`, `data.npy`; and shapes."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ def read(source: str, names: Sequence[str] = ()) -> Array | dict[str, Array]:
         f"{path} holds several arrays: {', '.join(sorted(found))}",
         help=f"name one of them: {path}:{sorted(found)[0]}",
     )
+
+
+def shapes(texts: Sequence[str]) -> dict[str, list[int]]:
+    """Shapes by name from texts such as `x=1,3,32,32`. Error I005 where one reads otherwise."""
+    found: dict[str, list[int]] = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        try:
+            found[name] = [int(size) for size in sizes.split(",")]
+        except ValueError as error:
+            way_out = "write --shape name=1,3,32,32"
+            raise InputError("I005", f"--shape {text}", help=way_out) from error
+    return found
 
 
 def _split(source: str) -> tuple[Path, str | None]:

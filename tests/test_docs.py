@@ -139,8 +139,10 @@ def test_experiments_work_as_shown(tmp_path: Path) -> None:
     assert "bits-price-accuracy.png: 5 points" in shown
 
 
-def test_the_irs_page_shows_text_that_reads_back() -> None:
-    texts = [b.text for b in blocks(DOCS / "ir.md") if re.match(r"%\S+ = |graph ", b.text)]
+def test_the_ir_works_as_shown(tmp_path: Path) -> None:
+    assert_python_prints(DOCS / "ir.md", tmp_path)
+    shown = [block.text for block in blocks(DOCS / "ir.md") if not block.adjacent]
+    texts = [text for text in shown if re.match(r"%\S+ = |graph ", text)]
     assert len(texts) == 3
     for text in texts:
         assert text_of_module(parse_module(text)) == text

@@ -77,14 +77,15 @@ class Printer:
         return ", ".join("none" if value is None else self.name(value) for value in values)
 
     def _attributes(self, op: Op) -> dict[str, Any]:
-        """What must be printed: not names and types that stand elsewhere, nor defaults."""
+        """What must be printed: not names and types that stand elsewhere, nor default words."""
         if isinstance(op, Input):
             return {}
         if isinstance(op, Onnx):
             return {**({"domain": op.domain} if op.domain else {}), **op.attrs}
         if isinstance(op, Return):
             return {"names": op.names} if op.names else {}
-        return op.attributes
+        given = op.attributes.items()
+        return {n: v for n, v in given if not (isinstance(v, str) and v == _default(op, n))}
 
     def attribute(self, value: Any, tag: bool = False) -> str:
         """An attribute's text; `tag` names the dtype of every array, not only of unusual ones."""
@@ -126,6 +127,11 @@ class Printer:
         if isinstance(item, str | bool):
             return json.dumps(item)
         return str(item) if isinstance(item, int) else str(array[()])
+
+
+def _default(op: Op, name: str) -> Any:
+    """An attribute's default value, which a dataclass keeps in the class; None if it has none."""
+    return getattr(type(op), name, None)
 
 
 def text_of_op(op: Op) -> str:

@@ -15,6 +15,7 @@ from lutra.ir import ops
 from lutra.ir.core import Graph, Op, Value
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.rewriter import Rewriter
+from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.types import Array, Int, Ints, Shape, Tensor
 
 MAX_SIZE = 64
@@ -282,7 +283,9 @@ def _onnx(draw: st.DrawFn, x: Value) -> Op:
 def _quantize(draw: st.DrawFn, x: Value) -> Op:
     scale = draw(_floats(draw(parts_of(x.shape)), 0.125, 2.0))
     lo, hi = draw(st.sampled_from([(0, 15), (-8, 7), (-3, 3)]))
-    return ops.Quantize(x, scale, draw(arrays(lo, hi, draw(parts_of(x.shape)))), lo, hi)
+    zero_point = draw(arrays(lo, hi, draw(parts_of(x.shape))))
+    rounding = draw(st.sampled_from(sorted(ROUNDINGS)))
+    return ops.Quantize(x, scale, zero_point, lo, hi, rounding)
 
 
 def _dequantize(draw: st.DrawFn, q: Value) -> Op:

@@ -10,6 +10,7 @@ from lutra.backends.onnx.builder import Builder, Emission, cast, elements
 from lutra.ir import ops
 from lutra.ir.core import Op
 from lutra.ir.errors import BackendError
+from lutra.ir.rounding import ROUNDINGS, Rounding
 
 
 def constant(b: Builder, op: ops.Constant) -> str:
@@ -31,10 +32,19 @@ def observe(b: Builder, op: ops.Observe) -> str:
 
 def quantize(b: Builder, op: ops.Quantize) -> str:
     x = cast(b, b.read(op.x), elements(op.x), np.float32)
-    steps = b.node("Round", b.node("Div", x, b.constant(op.scale)))
+    steps = rounded(b, b.node("Div", x, b.constant(op.scale)), ROUNDINGS[op.rounding])
     steps = b.node("Add", cast(b, steps, np.float32, np.float64), _double(b, op.zero_point))
     steps = b.node("Clip", steps, _double(b, op.lo), _double(b, op.hi))
     return cast(b, steps, np.float64, np.int64)
+
+
+def rounded(b: Builder, x: str, mode: Rounding) -> str:
+    """A float32 tensor rounded to integers."""
+    steps = b.node("Abs", x) if mode.symmetric else x
+    if mode.shift:
+        steps = b.node("Add", steps, b.constant(np.float32(mode.shift)))
+    steps = b.node(mode.function, steps)
+    return b.node("Mul", b.node("Sign", x), steps) if mode.symmetric else steps
 
 
 def _double(b: Builder, number: object) -> str:

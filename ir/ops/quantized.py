@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from lutra.ir.core import Op, Value, op
+from lutra.ir.errors import did_you_mean
+from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.types import (
     Array,
     Int,
@@ -41,9 +43,11 @@ class Observe(Op):
 
 @op("quantize")
 class Quantize(Op):
-    """clip(round(x / scale) + zero_point, lo, hi), halves to even (ONNX QuantizeLinear).
+    """clip(round(x / scale) + zero_point, lo, hi): ONNX's QuantizeLinear.
 
-    `scale` and `zero_point` broadcast to x: per tensor, per channel or per element.
+    `scale` and `zero_point` broadcast to x: per tensor, per channel or per element. `rounding` is
+    one of `lutra.ir.rounding.ROUNDINGS`: `half_even` as in ONNX, `half_up`, `half_down`, `up`,
+    `down`, `ceil`, `floor`.
     """
 
     x: Value
@@ -51,12 +55,15 @@ class Quantize(Op):
     zero_point: Ints
     lo: int
     hi: int
+    rounding: str = "half_even"
 
     def normalise(self) -> None:
         self.scale = frozen(compress(np.asarray(self.scale)), np.float32)
         self.zero_point = frozen_ints(compress(np.asarray(self.zero_point)))
 
     def check(self) -> Iterator[str]:
+        if self.rounding not in ROUNDINGS:
+            yield f"no rounding {self.rounding!r}; {did_you_mean(self.rounding, list(ROUNDINGS))}"
         if not isinstance(self.x.type, Tensor):
             yield f"x is {self.x.type}, not a float value"
         for name in ("scale", "zero_point"):
@@ -72,8 +79,9 @@ class Quantize(Op):
         return Int.of(self.x.shape, self.lo, self.hi)
 
     def eval(self, x: Array) -> Array:
-        steps = np.rint(x.astype(np.float32) / self.scale).astype(np.float64) + self.zero_point
-        return np.asarray(np.clip(steps, self.lo, self.hi), np.int64)
+        steps = ROUNDINGS[self.rounding](x.astype(np.float32) / self.scale)
+        shifted = steps.astype(np.float64) + self.zero_point
+        return np.asarray(np.clip(shifted, self.lo, self.hi), np.int64)
 
 
 @op("int_constant")

@@ -64,6 +64,20 @@ def test_halves_go_to_even_and_ends_clip() -> None:
     assert op.scale.dtype == np.float32
 
 
+def test_rounding_is_told_where_it_is_unusual() -> None:
+    head = "%x = input : float32[2]\n%0 = quantize %x, scale=1.0, zero_point=0, lo=0, hi=3"
+    for written, kept in [("half_even", ""), ("floor", ', rounding="floor"')]:
+        graph = parse_graph(f'{head}, rounding="{written}"\nreturn %0')
+        assert str(graph) == f"{head}{kept} : u2[2] in [0, 3]\nreturn %0\n"
+        assert str(parse_graph(str(graph))) == str(graph)
+
+
+def test_rounding_comes_before_the_zero_point() -> None:
+    x = Input("x", Tensor((2,))).result
+    op = Quantize(x, np.array(1), np.array(-3), -9, 9, "up")
+    assert op.eval(np.array([[0.25, -0.25]])).tolist() == [[-2, -4]]
+
+
 def test_offset_is_added() -> None:
     q = Input("q", Int.of((2,), 0, 3)).result
     op = Dequantize(q, np.array([0.5, 2.0]), np.array(1), np.array([10.0, 20.0]))
@@ -92,6 +106,7 @@ def test_observe_is_the_identity() -> None:
         ("quantize %x, scale=1.0, zero_point=0, lo=2, hi=1", "lo=2 is above hi=1"),
         ("quantize %x, scale=[1.0, 2.0, 3.0], zero_point=0, lo=0, hi=1", "scale (3,) does not"),
         ("quantize %x, scale=1.0, zero_point=[0, 1, 2], lo=0, hi=1", "zero_point (3,) does not"),
+        ('quantize %x, scale=1.0, zero_point=0, lo=0, hi=1, rounding="floo"', "mean 'floor'?"),
         ("quantize %x, scale=1.0, zero_point=0.5, lo=0, hi=1", "integers are expected"),
         ("dequantize %q, scale=[1.0, 2.0, 3.0], zero_point=0, offset=0.0", "scale (3,) does not"),
         ("dequantize %q, scale=1.0, zero_point=0, offset=[[0.0], [1.0]]", "offset (2, 1) does not"),

@@ -1,0 +1,1 @@
+"""What Lutra measures of itself: `python -m benchmarks.<name> --help`."""

@@ -95,20 +95,18 @@ def compile(
     """Compile an ONNX model and save it."""
     import lutra
     from lutra import datafile
-    from lutra.frontends.onnx import load
+    from lutra.frontends.registry import import_source
 
-    proto = load(model)
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    names = [value.name for value in proto.graph.input if value.name not in constants]
+    module = import_source(model, shapes=datafile.shapes(shape or []))
+    names = [node.name for node in module.main.inputs]
     with bars(Console(stderr=True)) as progress:
         compiled = lutra.compile(
-            proto,
+            module,
             None if calibration is None else datafile.read(calibration, names),
             pipeline,
             backend=backend,
             p_error=p_error,
             global_p_error=global_p_error,
-            shapes=datafile.shapes(shape or []),
             progress=progress,
         )
     target = output or Path(model.stem + ".lutra")

@@ -32,8 +32,8 @@ def compile(
 ) -> Model:
     """Compile an ONNX model into a circuit for encrypted data.
 
-    model: a path, the bytes of an ONNX file, an `onnx.ModelProto`, or what a plugin reads
-        (`lutra.frontends.registry`).
+    model: a path, the bytes of an ONNX file, an `onnx.ModelProto`, what a plugin reads
+        (`lutra.frontends.registry`), or a module with one graph `main`, which is left as it is.
     calibration: typical inputs, some hundred: an array (samples, ...) as the model's batch axis
         has it, or a dict of arrays by input name. Needed by passes that observe values.
     pipeline: the text of a pipeline such as `default{weights=4,rounding=5}`, or passes.
@@ -50,7 +50,7 @@ def compile(
     chosen = registry.find(backend)
     emission = _options(chosen, p_error, global_p_error, options)
     passes = Pipeline.of(pipeline)
-    module = import_source(model, shapes=shapes)
+    module = model.clone() if isinstance(model, Module) else import_source(model, shapes=shapes)
     context = Context(
         samples=None if calibration is None else _samples(module, calibration),
         lookup_bits=chosen.limits.lookup_bits,

@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 import lutra
+from lutra.frontends.onnx import import_model
 from lutra.ir.types import Array, Int
 from lutra.model import wrapped
 from lutra.passes import Pipeline
@@ -102,6 +103,13 @@ def test_sources() -> None:
         lutra.compile(content, points(), EIGHT_BITS).predict(points(5)),
         lutra.compile(mlp(), points(), Pipeline.parse(EIGHT_BITS)).predict(points(5)),
     )
+    module = import_model(mlp())
+    before = str(module)
+    np.testing.assert_array_equal(
+        lutra.compile(content, points(), EIGHT_BITS).predict(points(5)),
+        lutra.compile(module, points(), EIGHT_BITS).predict(points(5)),
+    )
+    assert str(module) == before
 
 
 # --- modes ----------------------------------------------------------------------------------------

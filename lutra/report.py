@@ -166,6 +166,8 @@ class Report:
     def lines(self) -> list[str]:
         """What stands below the table."""
         found = [f"pipeline  {self.pipeline}", f"backend   {self.backend}"]
+        if not self.layers:
+            return found + [self.note] * bool(self.note)
         found.append(f"p_error   {self.p_error:.2g} for each look-up")
         if "global_p_error" in self.statistics:
             found[-1] += f", {self.statistics['global_p_error']:.2g} for any in a sample"
@@ -173,7 +175,7 @@ class Report:
         if all(name in self.statistics for name in keys):
             size = sum(self.statistics[name] for name in keys)
             found.append(f"keys      {size / 1e6:.0f} MB in memory")
-        return [*found, self.note] if self.note else found
+        return found + [self.note] * bool(self.note)
 
     def __rich__(self) -> RenderableType:
         from rich.console import Group

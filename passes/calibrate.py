@@ -15,6 +15,7 @@ from lutra.ir.ops import Observe
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array
 from lutra.passes.base import Context, Exact, Pass
+from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.flow import Flow
 
 BINS = 4096
@@ -53,11 +54,13 @@ class Calibrate(Pass):
             return
         ranges = self._ranges(graph, groups, context)
         _note_reference(graph, groups, context)
+        observed: dict[Value, Value] = {}
         for group, (lo, hi) in zip(groups, ranges, strict=True):
             for value in group:
-                readers = [u for u in value.users if flow.is_linear(u) or flow.is_movement(u)]
                 observe = rewriter.insert_after(value, Observe(value, lo, hi))
-                rewriter.replace_uses(value, observe.result, only=readers)
+                observed[value] = observe.result
+        _read_observed(graph, rewriter, flow, observed)
+        eliminate_dead_code(graph, rewriter)
 
     def _ranges(
         self, graph: Graph, groups: Sequence[Sequence[Value]], context: Context
@@ -104,6 +107,31 @@ class Calibrate(Pass):
         return chosen
 
 
+def _read_observed(
+    graph: Graph, rewriter: Rewriter, flow: Flow, observed: dict[Value, Value]
+) -> None:
+    """Let what is computed on integers read the observed values.
+
+    Movements of elements that the client needs as floats, too, are copied.
+    """
+
+    def integer(value: Value) -> Value:
+        op = value.owner
+        if value not in observed and value in flow.client and flow.moves_integers(op):
+            mapping = {operand: integer(operand) for operand in op.operands}
+            if any(old is not new for old, new in mapping.items()):
+                twin = rewriter.insert_after(value, op.copy(mapping))
+                observed.update(zip(op.results, twin.results, strict=True))
+        return observed.get(value, value)
+
+    for op in list(graph.ops):
+        at_client = flow.client.issuperset(op.operands) and op not in flow.demanded
+        moves = flow.is_movement(op) and not flow.client.issuperset(op.results)
+        if moves or (flow.is_linear(op) and not at_client):
+            for value in dict.fromkeys(op.operands):
+                rewriter.replace_uses(value, integer(value), only=[op])
+
+
 def _note_reference(
     graph: Graph, groups: Sequence[Sequence[Value]], context: Context
 ) -> None:
@@ -121,5 +149,6 @@ def _require_finite(value: Value, array: Array) -> None:
             "C002",
             f"calibration makes {int((~np.isfinite(array)).sum())} NaN or infinite values here",
             nodes=value.owner.loc,
+            lines=[repr(value.owner)],
             help="look at the inputs: a logarithm or division out of its domain is likely",
         )

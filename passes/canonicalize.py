@@ -36,4 +36,4 @@ class Canonicalize(Pass):
             before = rewriter.changes
             apply_rules(graph, rewriter, RULES, context.log)
             FoldConstants().run(graph, rewriter, context)
-        eliminate_dead_code(graph, rewriter)
+            eliminate_dead_code(graph, rewriter)

@@ -163,8 +163,8 @@ def layer_of(sink: Dequantize) -> tuple[MatMul | Conv, Dequantize] | None:
     while value.used_once and isinstance(value.owner, Reshape | Transpose):
         value = value.owner.x
     op: Op = value.owner
-    if value.used_once and isinstance(op, MatMul | Conv) and op.w.ndim == len(op.x.shape):
-        return op, sink
+    if value.used_once and isinstance(op, MatMul | Conv):
+        return (op, sink) if isinstance(op, Conv) or op.w.ndim == 2 else None
     return None
 
 

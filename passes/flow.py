@@ -113,13 +113,13 @@ class Flow:
         op = value.owner
         if is_clear(value) or isinstance(op, Dequantize | Observe):
             return
-        if self._moves_integers(op):
+        if self.moves_integers(op):
             for operand in encrypted_operands(op):
                 yield from self.roots(operand, narrow or _is(op, Trait.ORDER))
         elif narrow or not self._is_integer(value):
             yield value
 
-    def _moves_integers(self, op: Op) -> bool:
+    def moves_integers(self, op: Op) -> bool:
         """Whether an operation moves elements of integers, not of floats at the client."""
         if not self.is_movement(op):
             return False

@@ -12,7 +12,7 @@ from lutra.ir.traits import Trait, trait
 from lutra.passes.affine import dequantized
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.dce import eliminate_dead_code
-from lutra.passes.flow import Flow
+from lutra.passes.flow import Flow, encrypted_operands
 from lutra.passes.lower_linear import LINEAR_LOWERINGS
 from lutra.passes.lower_movement import MOVEMENT_LOWERINGS
 
@@ -65,7 +65,8 @@ class LowerQuantized(Pass):
 
 def _is_dear(op: Onnx) -> bool:
     """Whether an operation bootstraps, or makes more values than it reads."""
-    sizes = [math.prod(value.shape) for value in op.results]
-    return trait(op) is Trait.ORDER or sum(sizes) > math.prod(op.operands[0].shape)
+    read = sum(math.prod(value.shape) for value in encrypted_operands(op))
+    made = sum(math.prod(value.shape) for value in op.results)
+    return trait(op) is Trait.ORDER or made > read
 
 

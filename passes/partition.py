@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lutra.ir.core import Graph, Module, Op, Return, Value
+from lutra.ir.core import Graph, Input, Module, Op, Return, Value
 from lutra.ir.errors import PipelineError
 from lutra.ir.ops import Dequantize, Quantize
 from lutra.ir.rewriter import Rewriter
@@ -38,7 +38,7 @@ class Partition(Pass):
         taken = {node.name for node in main.inputs}
         sent, received = _labels("q", inputs, taken), _labels("r", outputs, taken)
         graphs = [
-            _extract("encode", main, {}, inputs, sent),
+            _extract("encode", main, {}, inputs, sent, main.inputs),
             _extract("circuit", main, dict(zip(inputs, sent, strict=True)), outputs, received),
             _extract(
                 "decode",
@@ -89,15 +89,16 @@ def _extract(
     cut: Mapping[Value, str],
     outputs: Sequence[Value],
     labels: Sequence[str],
+    inputs: Sequence[Input] = (),
 ) -> Graph:
     """What `outputs` depend on, with the values in `cut` as inputs of these names.
 
-    Without a cut all of the source's inputs stay.
+    Of the source's inputs those stay that are needed, and all in `inputs`.
     """
     graph = Graph(name)
     rewriter = Rewriter(graph)
     mapping = {value: rewriter.input(label, _any_value(value)) for value, label in cut.items()}
-    needed: set[Op] = set() if cut else set(source.inputs)
+    needed: set[Op] = set(inputs)
     stack = list(outputs)
     while stack:
         value = stack.pop()

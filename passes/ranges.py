@@ -10,11 +10,12 @@ import numpy as np
 from lutra.ir.core import Graph, Value
 from lutra.ir.errors import PipelineError
 from lutra.ir.interpreter import Interpreter
-from lutra.ir.ops import Assume
+from lutra.ir.ops import Assume, Dequantize
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array, Ints
 from lutra.passes.base import Context, Lossy, Pass
-from lutra.passes.regions import channel_axes, look_up_sources
+from lutra.passes.dce import eliminate_dead_code
+from lutra.passes.regions import channel_axes, read_instead, regions
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,23 @@ class NarrowRanges(Pass):
             raise PipelineError("P002", f"`margin` is {self.margin}, a share that is not negative")
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        sources = look_up_sources(graph)
+        found = list(regions(graph))
+        sources = list(dict.fromkeys(region.source for region in found))
         if not sources:
             return
-        values = [source.q for source in sources]
         keep = [channel_axes(source) for source in sources]
-        bounds = self._observe(graph, values, keep, context)
+        bounds = self._observe(graph, [source.q for source in sources], keep, context)
+        narrowed: dict[Dequantize, Dequantize] = {}
         for source, (lo, hi) in zip(sources, bounds, strict=True):
             wider = np.ceil((hi - lo) * self.margin).astype(np.int64) + 1
             assume = Assume(source.q, lo - wider, hi + wider)
             if assume.result.type != source.q.type:
                 rewriter.insert_after(source.q, assume)
-                rewriter.replace_uses(source.q, assume.result, only=[source])
+                narrowed[source] = source.copy({source.q: assume.result})
+        for region in found:
+            if region.source in narrowed:
+                read_instead(region, narrowed[region.source], rewriter)
+        eliminate_dead_code(graph, rewriter)
 
     def _observe(
         self,

@@ -58,9 +58,9 @@ class RoundAccumulators(Pass):
             bits = bits_for(self.bits, merge(source.q.owner.loc, source.loc), "bits")
             rounded[source] = self._rounded(source, bits)
         for region in found:
-            source = rounded[region.source]
-            if source is not None:
-                read_instead(region, source, rewriter)
+            new = rounded[region.source]
+            if new is not None:
+                read_instead(region, new, rewriter)
         eliminate_dead_code(graph, rewriter)
 
     def _rounded(self, source: Dequantize, bits: int) -> Dequantize | None:

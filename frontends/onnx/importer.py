@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, numpy_helper
 
+from lutra.frontends.onnx.attributes import attributes_of
+from lutra.frontends.onnx.domains import is_fake_quantizer
+from lutra.frontends.onnx.fake_quantizers import lower_quantizer
 from lutra.frontends.onnx.load import load
 from lutra.frontends.onnx.normalise import normalise
 from lutra.frontends.onnx.shapes import Shapes
@@ -24,6 +26,7 @@ def import_model(
 
     Inputs and results keep their names. Initializers become `constant`, nodes `onnx` operations
     whose `loc` is the node's name and whose types are those that ONNX's shape inference finds.
+    Fake quantizers, which onnxruntime does not know, become `quantize` and `dequantize`.
 
     Raises `ModelError` (F001 to F006) and, for `shapes`, `InputError` (I001, I004).
     """
@@ -47,6 +50,13 @@ def lower(model: ModelProto) -> Module:
                 values[name] = rewriter.insert(Constant(array)).result
 
     for node in model.graph.node:
+        if is_fake_quantizer(node):
+            place_constants(node.input[:1])
+            parameters = [numpy_helper.to_array(constants[name]) for name in node.input[1:]]
+            result = lower_quantizer(node, values[node.input[0]], parameters)
+            rewriter.insert(result.owner, loc=(node.name,))
+            values[node.output[0]] = result
+            continue
         place_constants(node.input)
         op = Onnx(
             tuple(values[name] if name else None for name in node.input),
@@ -61,19 +71,3 @@ def lower(model: ModelProto) -> Module:
     place_constants(names)
     rewriter.returns([values[name] for name in names], names)
     return Module([graph])
-
-
-def attributes_of(node: NodeProto) -> dict[str, Any]:
-    """Attributes as Python values: numbers, strings, lists of them, and arrays for tensors."""
-    return {attribute.name: _python(attribute) for attribute in node.attribute}
-
-
-def _python(attribute: AttributeProto) -> Any:
-    value = helper.get_attribute_value(attribute)
-    if isinstance(value, TensorProto):
-        return numpy_helper.to_array(value)
-    if isinstance(value, bytes):
-        return value.decode()
-    if attribute.type == AttributeProto.STRINGS:
-        return [text.decode() for text in value]
-    return value if attribute.type in (AttributeProto.INT, AttributeProto.FLOAT) else list(value)

@@ -8,6 +8,7 @@ from onnx import NodeProto, TensorProto, TypeProto
 
 from lutra.frontends.onnx.domains import STANDARD_DOMAINS, is_fake_quantizer, with_stand_ins
 from lutra.frontends.onnx.draft import Draft
+from lutra.frontends.onnx.fake_quantizers import obstacles
 from lutra.frontends.onnx.proto import RANDOM, is_typed, schema_of, subgraphs, text_of
 from lutra.frontends.onnx.runtime import part_of
 from lutra.ir.errors import ModelError
@@ -29,7 +30,8 @@ def reject_newer(draft: Draft) -> None:
 
 def reject_unsupported(draft: Draft) -> None:
     """Raise F004 with every node that cannot be imported."""
-    _reject(draft, refusals(draft, draft.types()))
+    refused = refusals(draft, draft.types())
+    _reject(draft, refused | obstacles(draft.graph.node, draft.constants()))
 
 
 def require_runnable(draft: Draft) -> None:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from lutra.frontends.onnx import import_model, load
-from lutra.frontends.onnx.importer import attributes_of
+from lutra.frontends.onnx.attributes import attributes_of
 from lutra.ir.core import Graph
 from lutra.ir.interpreter import evaluate
 from lutra.ir.ops import Constant, Onnx
@@ -109,17 +109,6 @@ def test_outputs_that_are_inputs_or_constants() -> None:
     np.testing.assert_array_equal(same, x)
     np.testing.assert_array_equal(ones, np.ones((2, 3)))
     assert module.main.output_names == ("y", "x", "k")
-
-
-def test_fake_quantizers_are_kept() -> None:
-    graph = graph_of("""
-        g (float[N, 4] x) => (float[N, 4] y) <float s = {0.5}, float z = {0}, float b = {4}> {
-          [q] y = onnx.brevitas.Quant<signed=1, narrow=0, rounding_mode="ROUND">(x, s, z, b)
-        }""")
-    (node,) = graph.of(Onnx)
-    assert (node.domain, node.op_type, node.loc) == ("onnx.brevitas", "Quant", ("q",))
-    assert node.attrs == {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
-    assert node.result.type == Tensor((1, 4))
 
 
 def test_float_biases_of_quantized_models_are_not_rounded() -> None:

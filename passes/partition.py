@@ -18,7 +18,7 @@ from lutra.passes.flow import is_clear
 class Partition(Pass):
     """Split the graph into `encode`, `circuit` and `decode`.
 
-    encode: at the client, from the model's inputs to the quantized integers that are encrypted.
+    encode: at the client, from the model's inputs to the integers that are encrypted.
     circuit: at the server, integers only.
     decode: at the client, from decrypted integers to the model's outputs: all float work behind
         the last integer operation. It may read the model's inputs too.
@@ -33,8 +33,11 @@ class Partition(Pass):
     def run_module(self, module: Module, context: Context) -> int:
         main = module.main
         kinds = _classify(main)
-        inputs = [v for op in main.of(Quantize) for v in op.results if _crosses(v, kinds)]
-        outputs = list(dict.fromkeys(op.q for op in main.of(Dequantize) if kinds[op] == "decode"))
+        sources = (op for op in main.ops if isinstance(op, Quantize | Input))
+        inputs = [v for op in sources for v in op.results if _crosses(v, kinds)]
+        integers = [op.q for op in main.of(Dequantize) if kinds[op] == "decode"]
+        integers += [v for v in main.outputs if kinds[v.owner] == "circuit"]
+        outputs = list(dict.fromkeys(integers))
         taken = {node.name for node in main.inputs}
         sent, received = _labels("q", inputs, taken), _labels("r", outputs, taken)
         graphs = [
@@ -67,7 +70,7 @@ def _classify(main: Graph) -> dict[Op, str]:
                     help="run `fuse` before `partition`",
                 )
             kinds[op] = "encode"
-        elif op.results and all(map(is_clear, op.results)):
+        elif isinstance(op, Input) or (op.results and all(map(is_clear, op.results))):
             kinds[op] = "encode"
         elif isinstance(op, Dequantize | Return):
             kinds[op] = "decode"
@@ -79,8 +82,8 @@ def _classify(main: Graph) -> dict[Op, str]:
 
 
 def _crosses(value: Value, kinds: Mapping[Op, str]) -> bool:
-    """Whether the circuit or (through it) the decoder reads a quantized input."""
-    return any(kinds[user] != "encode" for user in value.users)
+    """Whether the circuit or (through it) the decoder reads a quantized or integer input."""
+    return isinstance(value.type, Int) and any(kinds[user] != "encode" for user in value.users)
 
 
 def _extract(
@@ -119,7 +122,7 @@ def _any_value(value: Value) -> Int:
     What comes out of the circuit gets two bits more: wrapped look-ups may have led out of range.
     """
     type = value.int_type
-    if isinstance(value.owner, Quantize):
+    if isinstance(value.owner, Quantize | Input):
         return type
     return Int.bits_of(type.shape, type.bits + 2, signed=True)
 

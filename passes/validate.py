@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +12,11 @@ from lutra.ir.core import Graph, Module, Value
 from lutra.ir.errors import PipelineError
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.program import Program
-from lutra.ir.types import Array, Int, Tensor
+from lutra.ir.samples import every_input, samples
+from lutra.ir.types import Array, Tensor
 from lutra.passes.base import Context, Contract, Pass
 from lutra.passes.instruments import Instrument, Record
 
-EXHAUSTIVE = 4096
-"""Input spaces of at most so many points are run through completely."""
 FLOAT_NOISE = 1e-5
 """What onnxruntime may differ by when it runs the same float nodes in other groups."""
 
@@ -36,15 +34,16 @@ class Comparison:
 class Validate(Instrument):
     """Runs the module before and after every pass, and holds the difference to its contract.
 
-    Inputs are calibration samples if there are any, else every possible input where there are few,
-    else random ones. Samples that leave an assumed range before the pass are left out: what happens
-    to them is not promised. Error P010 names the first node whose value differs.
+    Inputs are those given; else calibration samples if there are any, every possible input where
+    there are few, or random ones. Samples that leave an assumed range before the pass are left
+    out: what happens to them is not promised. Error P010 names the first node whose value differs.
 
     `comparisons` keeps what was found, by pass.
     """
 
     samples: int = 16
     seed: int = 0
+    inputs: Mapping[str, Array] | None = None
     comparisons: list[tuple[str, Comparison]] = field(default_factory=list)
     _before: Module | None = field(default=None, repr=False)
     _state: object = field(default=None, repr=False)
@@ -55,7 +54,7 @@ class Validate(Instrument):
     def after(self, record: Record, module: Module, context: Context) -> None:
         if self._before is None or _state(module) == self._state:
             return
-        feeds, exhaustive = sample_inputs(self._before, context, self.samples, self.seed)
+        feeds, exhaustive = self._feeds(self._before, context)
         old = Program(self._before)
         feeds = _within_ranges(old, feeds)
         count = len(next(iter(feeds.values()))) if feeds else 1
@@ -79,6 +78,11 @@ class Validate(Instrument):
                 lines=[repr(where.owner)] if where is not None else (),
                 help="the values differ from this operation on" if where is not None else "",
             )
+
+    def _feeds(self, module: Module, context: Context) -> tuple[dict[str, Array], bool]:
+        if self.inputs is not None:
+            return dict(self.inputs), False
+        return sample_inputs(module, context, self.samples, self.seed)
 
 
 def _state(module: Module) -> object:
@@ -114,43 +118,16 @@ def relative_error(old: tuple[Array, ...], new: tuple[Array, ...]) -> float:
 
 
 def sample_inputs(
-    module: Module, context: Context, samples: int, seed: int
+    module: Module, context: Context, count: int, seed: int
 ) -> tuple[dict[str, Array], bool]:
-    """Inputs (n, *shape) by name to try a module on, and whether they are all there are."""
-    nodes = (module.encode if module.partitioned else module.main).inputs
+    """Inputs (samples, *shape) by name to try a module on, and whether they are all there are."""
+    graph = module.encode if module.partitioned else module.main
+    names = [node.name for node in graph.inputs]
     if context.samples is not None:
-        return {node.name: context.samples[node.name][:samples] for node in nodes}, False
-    types = [node.type for node in nodes]
-    every = _every_input(types)
-    if every is not None:
-        return {node.name: array for node, array in zip(nodes, every, strict=True)}, True
-    rng = np.random.default_rng(seed)
-    feeds: dict[str, Array] = {}
-    for node in nodes:
-        shape = (samples, *node.type.shape)
-        if isinstance(node.type, Int):
-            feeds[node.name] = rng.integers(node.type.min, node.type.max, shape, endpoint=True)
-        else:
-            feeds[node.name] = rng.normal(size=shape).astype(node.type.dtype)
-    return feeds, False
-
-
-def _every_input(types: list[Int | Tensor]) -> list[Array] | None:
-    """All combinations of integer inputs, where there are few."""
-    axes: list[range] = []
-    for type in types:
-        if not isinstance(type, Int) or len(axes) + type.size > EXHAUSTIVE:
-            return None
-        axes += [range(type.min, type.max + 1)] * type.size
-        if math.prod(map(len, axes)) > EXHAUSTIVE:
-            return None
-    points = np.array(list(itertools.product(*axes)), dtype=np.int64)
-    arrays, start = [], 0
-    for type in types:
-        assert isinstance(type, Int)
-        arrays.append(points[:, start : start + type.size].reshape(len(points), *type.shape))
-        start += type.size
-    return arrays
+        return {name: context.samples[name][:count] for name in names}, False
+    every = every_input(graph)
+    arrays = samples(graph, count, seed) if every is None else every
+    return dict(zip(names, arrays, strict=True)), every is not None
 
 
 def _within_ranges(program: Program, feeds: dict[str, Array]) -> dict[str, Array]:

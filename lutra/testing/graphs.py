@@ -1,8 +1,7 @@
-"""Random well-typed graphs for hypothesis, and inputs to run them on."""
+"""Random well-typed graphs: strategies for hypothesis."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -13,7 +12,6 @@ from hypothesis.extra import numpy as hnp
 
 from lutra.ir import ops
 from lutra.ir.core import Graph, Op, Value
-from lutra.ir.interpreter import Interpreter
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.types import Array, Int, Ints, Shape, Tensor
@@ -273,7 +271,7 @@ def _onnx(draw: st.DrawFn, x: Value) -> Op:
     if kind == "LeakyRelu":
         return ops.Onnx.make(kind, [x], alpha=draw(st.sampled_from([0.1, 0.25])))
     if kind == "Clip":
-        return ops.Onnx.make(kind, [x, None, ops.Constant(np.float32(2)).result])
+        return ops.Onnx.make(kind, [x, None, ops.Constant(np.array(2, np.float32)).result])
     if kind in ("Add", "Mul"):
         other = ops.Constant(draw(_floats(draw(parts_of(x.shape))))).result
         return ops.Onnx.make(kind, [x, draw(st.sampled_from([x, other]))])
@@ -309,43 +307,3 @@ def quantized_graphs(draw: st.DrawFn) -> Graph:
         y = rewriter.insert(_onnx(draw, y), loc=("after",)).result
     rewriter.returns([y], draw(st.sampled_from([(), ("logits",), ("a b",)])))
     return graph
-
-
-# --- inputs -------------------------------------------------------------------------------------
-def samples(graph: Graph, count: int = 16, seed: int = 0) -> list[Array]:
-    """For each input `count` samples: the ends of its range, then random ones."""
-    rng = np.random.default_rng(seed)
-    made: list[Array] = []
-    for node in graph.inputs:
-        if isinstance(node.type, Tensor):
-            made.append(rng.normal(0, 2, (count, *node.type.shape)).astype(np.float32))
-        else:
-            x = rng.integers(node.type.min, node.type.max + 1, (count, *node.type.shape))
-            x[0], x[1] = node.type.min, node.type.max
-            made.append(x)
-    return made
-
-
-def every_input(graph: Graph, at_most: int = 4096) -> list[Array] | None:
-    """All inputs that a circuit can have, as samples; None where there are more than `at_most`."""
-    types = [node.type for node in graph.inputs]
-    sizes = [math.prod(t.shape) for t in types]
-    spans = [range(t.min, t.max + 1) for t in types if isinstance(t, Int)]
-    if sum(n * math.log(len(s)) for n, s in zip(sizes, spans, strict=True)) > math.log(at_most):
-        return None
-    elements = [span for n, span in zip(sizes, spans, strict=True) for _ in range(n)]
-    rows = np.array(list(itertools.product(*elements)), dtype=np.int64)
-    split = np.split(rows, np.cumsum(sizes)[:-1], axis=1)
-    return [part.reshape(-1, *t.shape) for part, t in zip(split, types, strict=True)]
-
-
-def run_all(graph: Graph, inputs: Sequence[Array]) -> tuple[dict[Value, Array], Array]:
-    """Every value of a graph by sample, and which samples violate no `assume`."""
-    values = [value for op in graph.ops for value in op.results]
-    results = dict(zip(values, Interpreter(graph, values).run(inputs), strict=True))
-    kept = np.ones(len(inputs[0]), dtype=bool)
-    for op in graph.of(ops.Assume):
-        x = results[op.x]
-        outside = (x < op.lo) | (x > op.hi)
-        kept &= ~outside.reshape(len(x), -1).any(1)
-    return results, kept

@@ -29,7 +29,7 @@ def test_constants_that_are_given_come_first(tmp_path: Path) -> None:
     path = tmp_path / "net.lutra-ir"
     write_module(parse_module(TEXT), path, limit=4)
     given = {"c0": np.zeros((2, 3), np.int64)}
-    with pytest.raises(TextError, match="the type is .* in \\[0, 0\\], not "):
+    with pytest.raises(TextError, match=r"the type is .* in \\[0, 0\\], not "):
         read_module(path, given)
     beside(path).unlink()
     with pytest.raises(TextError, match="@c0 is not among the constants"):
@@ -47,10 +47,10 @@ def test_arrays_may_have_any_name(tmp_path: Path) -> None:
 
 def test_errors(tmp_path: Path) -> None:
     path = tmp_path / "net.lutra-ir"
-    with pytest.raises(InputError, match="I004.*net.lutra-ir cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"I004.*net.lutra-ir cannot be read: No such file"):
         read_module(path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="I002.*is no text"):
+    with pytest.raises(InputError, match=r"I002.*is no text"):
         read_module(path)
     path.write_text(TEXT)
     for content in (b"PK", b"", b"hello"):

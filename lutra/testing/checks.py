@@ -1,0 +1,124 @@
+"""Checks of passes and of graphs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+
+from lutra.ir.core import Graph, Module
+from lutra.ir.decompose import decomposed
+from lutra.ir.errors import PipelineError
+from lutra.ir.interpreter import evaluate
+from lutra.ir.parser import parse_module
+from lutra.ir.samples import every_input, run_all, samples
+from lutra.ir.text import text_of_module
+from lutra.ir.types import Array, Int
+from lutra.ir.verifier import verify
+from lutra.passes import Context, Pass, Pipeline
+from lutra.passes.validate import Validate, sample_inputs
+
+SAMPLES = 64
+"""Inputs to try, where there are too many to try all."""
+
+
+def full_text(module: Module | Graph) -> str:
+    """The text with all constants, as the parser reads it."""
+    return text_of_module(module if isinstance(module, Module) else Module([module]), limit=None)
+
+
+def check_pass(
+    before: str | Module,
+    pipeline: str | Pass | Sequence[Pass],
+    after: str | None = None,
+    *,
+    context: Context | None = None,
+    idempotent: bool = True,
+) -> Module:
+    """Run a pipeline on IR text and check what it leaves; returns that.
+
+    - It is `after`, if that is given. Types in texts are derived again, and so may be left out.
+    - It is valid, and its text reads back.
+    - Every pass has kept its contract: on every input where there are few, else on random ones.
+    - Run again, the pipeline changes nothing, unless `idempotent` is false or the pipeline cannot
+      follow itself.
+
+    Raises AssertionError; what the passes raise; P010 for a contract.
+    """
+    module = parse_module(before) if isinstance(before, str) else before.clone()
+    passes, context = Pipeline.of(pipeline), context or Context()
+    inputs, _ = sample_inputs(module, Context(), SAMPLES, seed=0)
+    passes.execute(module, context, [Validate(inputs=inputs)])
+    text = full_text(module)
+    if after is not None:
+        assert_equal(full_text(parse_module(after)), text, f"`{passes}` makes another text")
+    verify(module)
+    assert_equal(text, full_text(parse_module(text)), "the text reads back as another one")
+    if idempotent:
+        assert_equal(text, _again(module, passes, context), f"`{passes}` changes its own result")
+    return module
+
+
+def _again(module: Module, passes: Pipeline, context: Context) -> str:
+    twin = module.clone()
+    try:
+        passes.execute(twin, context)
+    except PipelineError as error:
+        if error.code != "P009":
+            raise
+        return full_text(module)
+    return full_text(twin)
+
+
+def check_graph(graph: str | Graph, inputs: Sequence[Array] | None = None) -> None:
+    """Check what holds for every graph, hence for every operation that it is made of.
+
+    - It is valid, its text reads back, and a clone is like it.
+    - Every integer stays in the range of its type, and arrays have the shapes of theirs.
+    - Each sample is computed for itself, and none at all is no problem.
+    - Operations that decompose compute the same by their decompositions.
+
+    inputs: arrays (samples, *shape), in order; else every input where there are few, or random
+        ones. Samples that leave an assumed range need not stay in any.
+    """
+    if isinstance(graph, str):
+        graph = parse_module(graph).main
+    verify(Module([graph]))
+    text = full_text(graph)
+    assert_equal(text, full_text(parse_module(text)), "the text reads back as another one")
+    assert_equal(text, full_text(graph.clone()), "a clone has another text")
+    if inputs is None:
+        inputs = every_input(graph)
+    if inputs is None:
+        inputs = samples(graph, SAMPLES)
+    _check_values(graph, inputs)
+    wanted = evaluate(graph, inputs)
+    _, kept = run_all(graph, inputs)
+    for one, other in zip(evaluate(decomposed(graph), inputs), wanted, strict=True):
+        np.testing.assert_array_equal(one[kept], other[kept], "the decomposition differs")
+    for index in range(min(2, len(kept))):
+        alone = evaluate(graph, [array[index : index + 1] for array in inputs])
+        for one, other in zip(alone, wanted, strict=True):
+            np.testing.assert_array_equal(one, other[index : index + 1], "samples are mixed")
+    for array, value in zip(evaluate(graph, [x[:0] for x in inputs]), graph.outputs, strict=True):
+        assert array.shape == (0, *value.shape) or not graph.inputs, "no samples, but results"
+
+
+def _check_values(graph: Graph, inputs: Sequence[Array]) -> None:
+    results, kept = run_all(graph, inputs)
+    for value, array in results.items():
+        assert array.shape[1:] == value.shape, f"{value.owner!r} has shape {array.shape[1:]}"
+        if isinstance(value.type, Int):
+            assert array.dtype == np.int64, f"{value.owner!r} is {array.dtype}, not int64"
+            found = array[kept] if len(array) == len(kept) else array
+            outside = found[(found < value.type.lo) | (found > value.type.hi)]
+            assert not outside.size, f"{value.owner!r} gives {outside[0]}"
+
+
+def assert_equal(wanted: str, found: str, message: str) -> None:
+    """AssertionError with a diff unless the texts are equal."""
+    if wanted != found:
+        lines = (wanted.splitlines(), found.splitlines())
+        diff = "\n".join(difflib.unified_diff(*lines, "wanted", "found", lineterm=""))
+        raise AssertionError(f"{message}\n{diff}")

@@ -29,7 +29,7 @@ def test_constants_that_are_given_come_first(tmp_path: Path) -> None:
     path = tmp_path / "net.lutra-ir"
     write_module(parse_module(TEXT), path, limit=4)
     given = {"c0": np.zeros((2, 3), np.int64)}
-    with pytest.raises(TextError, match=r"the type is .* in \\[0, 0\\], not "):
+    with pytest.raises(TextError, match=r"the type is .* in \[0, 0\], not "):
         read_module(path, given)
     beside(path).unlink()
     with pytest.raises(TextError, match="@c0 is not among the constants"):

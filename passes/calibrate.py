@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -14,25 +14,33 @@ from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Observe
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array
-from lutra.passes.base import Context, Exact, Pass
+from lutra.passes import calibrators
+from lutra.passes.base import BATCH, Context, Exact, Pass
+from lutra.passes.bits import Bits, bits_for, check_bits
+from lutra.passes.calibrators import Range
 from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.flow import Flow
+from lutra.passes.probing import Probe
+from lutra.passes.quantize import affine_quantized
+from lutra.passes.statistics import Histogram
 
-BINS = 4096
-"""Resolution of the histograms behind percentile and MSE."""
+Method: TypeAlias = Literal["minmax", "percentile", "mse", "entropy", "auto"]
 
 
 @dataclass(frozen=True)
 class Calibrate(Pass):
     """Find the range of every float value that is to be quantized, and note it as `observe`.
 
-    The float graph runs on the calibration samples in onnxruntime. Values that meet in a Concat
-    share one range. Methods:
+    The float graph runs once on the calibration samples in onnxruntime. Values that meet in a
+    Concat or in a sum share one range. Methods:
 
     minmax      smallest to largest value seen.
     percentile  the central `percentile` percent of the values.
-    mse         the range, shrunk towards 0, whose quantization to `bits` bits has the least
-                mean squared error.
+    mse         the range whose quantization has the least mean squared error.
+    entropy     the range whose quantization tells most about the values' distribution.
+    auto        whichever of these disturbs the layers that read the value least, measured.
+
+    The last three look at the `bits` (`inputs` for the graph's inputs) that `quantize` will use.
 
         %y = onnx.Relu %x        ->        %y = onnx.Relu %x
         ... conv %y                        %z = observe %y, lo=0.0, hi=3.7
@@ -43,17 +51,26 @@ class Calibrate(Pass):
     contract = Exact
     requires = frozenset({"one graph"})
     provides = frozenset({"observed"})
-    method: Literal["minmax", "percentile", "mse"] = "minmax"
+    method: Method = "minmax"
     percentile: float = 99.99
-    bits: int = 8
+    bits: Bits = 8
+    inputs: Bits = 8
+
+    def __post_init__(self) -> None:
+        check_bits(self.bits, "bits")
+        check_bits(self.inputs, "inputs")
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         flow = Flow(graph)
         groups = flow.groups()
         if not groups:
             return
-        ranges = self._ranges(graph, groups, context)
+        histograms = self._histograms(graph, groups, context)
         _note_reference(graph, groups, context)
+        ranges = [
+            self._range(group, histogram, flow, context)
+            for group, histogram in zip(groups, histograms, strict=True)
+        ]
         observed: dict[Value, Value] = {}
         for group, (lo, hi) in zip(groups, ranges, strict=True):
             for value in group:
@@ -62,49 +79,64 @@ class Calibrate(Pass):
         _read_observed(graph, rewriter, flow, observed)
         eliminate_dead_code(graph, rewriter)
 
-    def _ranges(
+    def _histograms(
         self, graph: Graph, groups: Sequence[Sequence[Value]], context: Context
-    ) -> list[tuple[float, float]]:
+    ) -> list[Histogram]:
+        """One histogram of all values of each group."""
         values = [value for group in groups for value in group]
         which = [index for index, group in enumerate(groups) for _ in group]
+        histograms = [Histogram() for _ in groups]
         interpreter = Interpreter(graph, values)
-        extremes = np.tile([np.inf, -np.inf], (len(groups), 1))
         for batch in context.batches(self.name):
             arrays = interpreter.run(batch)
-            for value, group, array in zip(values, which, arrays, strict=True):
+            for value, index, array in zip(values, which, arrays, strict=True):
                 _require_finite(value, array)
-                extremes[group, 0] = min(extremes[group, 0], array.min())
-                extremes[group, 1] = max(extremes[group, 1], array.max())
+                if self.method == "minmax":
+                    histograms[index].extremes.update(array)
+                else:
+                    histograms[index].update(array)
+        return histograms
+
+    def _range(
+        self, group: Sequence[Value], histogram: Histogram, flow: Flow, context: Context
+    ) -> Range:
         if self.method == "minmax":
-            return [(float(lo), float(hi)) for lo, hi in extremes]
-        counts = np.zeros((len(groups), BINS))
-        for batch in context.batches(self.name):
-            arrays = interpreter.run(batch)
-            for group, array in zip(which, arrays, strict=True):
-                counts[group] += np.histogram(array, BINS, tuple(extremes[group]))[0]
-        pick = self._central if self.method == "percentile" else self._least_error
-        return [pick(c, lo, hi) for c, (lo, hi) in zip(counts, extremes, strict=True)]
+            return calibrators.minmax(histogram)
+        if self.method == "percentile":
+            return calibrators.percentile(histogram, self.percentile)
+        bits = min(self._bits(value, flow) for value in group)
+        if self.method == "mse":
+            return calibrators.mse(histogram, bits)
+        if self.method == "entropy":
+            return calibrators.entropy(histogram, bits)
+        candidates = [
+            calibrators.mse(histogram, bits),
+            calibrators.minmax(histogram),
+            calibrators.percentile(histogram, self.percentile),
+            calibrators.entropy(histogram, bits),
+        ]
+        return self._least_disturbing(list(dict.fromkeys(candidates)), group, flow, context)
 
-    def _central(self, counts: Array, lo: float, hi: float) -> tuple[float, float]:
-        edges = np.linspace(lo, hi, BINS + 1)
-        share = np.cumsum(counts) / counts.sum()
-        outside = (1 - self.percentile / 100) / 2
-        first = int(np.searchsorted(share, outside, side="right"))
-        last = int(np.searchsorted(share, 1 - outside))
-        return float(edges[min(first, BINS - 1)]), float(edges[min(last, BINS - 1) + 1])
+    def _bits(self, value: Value, flow: Flow) -> int:
+        if value in flow.client:
+            return bits_for(self.inputs, value.owner.loc, "inputs")
+        return bits_for(self.bits, value.owner.loc, "bits")
 
-    def _least_error(self, counts: Array, lo: float, hi: float) -> tuple[float, float]:
-        centres = lo + (np.arange(BINS) + 0.5) * (hi - lo) / BINS
-        steps = 2**self.bits - 1
-        best, chosen = np.inf, (lo, hi)
-        for share in np.linspace(0.3, 1, 71):
-            low, high = lo * share, hi * share
-            step = (high - low) / steps or 1.0
-            nearest = low + np.rint((np.clip(centres, low, high) - low) / step) * step
-            error = float((counts * (centres - nearest) ** 2).sum())
-            if error <= best:
-                best, chosen = error, (float(low), float(high))
-        return chosen
+    def _least_disturbing(
+        self, candidates: Sequence[Range], group: Sequence[Value], flow: Flow, context: Context
+    ) -> Range:
+        samples = {name: a[:BATCH] for name, a in context.calibration(self.name).items()}
+        errors = np.zeros(len(candidates))
+        for value in group:
+            bits = self._bits(value, flow)
+            (x,) = Interpreter(flow.graph, [value]).run(samples)
+            probe = Probe(value, flow)
+            exact = probe.run(x)
+            for index, (lo, hi) in enumerate(candidates):
+                rounded = probe.run(affine_quantized(x, lo, hi, bits))
+                for a, b in zip(exact, rounded, strict=True):
+                    errors[index] += float(np.square(a - b).sum(dtype=np.float64))
+        return candidates[int(np.argmin(errors))]
 
 
 def _read_observed(
@@ -132,9 +164,7 @@ def _read_observed(
                 rewriter.replace_uses(value, integer(value), only=[op])
 
 
-def _note_reference(
-    graph: Graph, groups: Sequence[Sequence[Value]], context: Context
-) -> None:
+def _note_reference(graph: Graph, groups: Sequence[Sequence[Value]], context: Context) -> None:
     """Keep the float graph, by whose values later passes fit integers."""
     twin = graph.clone()
     pairs = zip(graph.ops, twin.ops, strict=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from lutra.passes.base import Lossy, Pass, Within
-from lutra.passes.bits import Bits, highest
-from lutra.passes.calibrate import Calibrate
+from lutra.passes.bits import Bits
+from lutra.passes.calibrate import Calibrate, Method
 from lutra.passes.canonicalize import Canonicalize
 from lutra.passes.center import Center
 from lutra.passes.check_support import CheckSupport
@@ -65,14 +64,14 @@ class Default(Pass):
     rounding: Bits | None = 6
     exact: bool = False
     margin: float | None = 0.1
-    method: Literal["minmax", "percentile", "mse"] = "minmax"
+    method: Method = "minmax"
 
     def expand(self) -> Sequence[Pass]:
         margin = FitWeights.margin if self.margin is None else self.margin
         passes: list[Pass] = [
             Clean(),
             CheckSupport(),
-            Calibrate(self.method, bits=highest(self.activations)),
+            Calibrate(self.method, bits=self.activations, inputs=self.inputs),
             QuantizeModel(FINE, self.activations, self.inputs),
             LowerQuantized(),
             FitWeights(self.weights, self.output_weights, self.rounding, margin),

@@ -90,6 +90,13 @@ def affine_grid(lo: float, hi: float, bits: int) -> tuple[Array, Ints]:
     return frozen(scale, np.float32), frozen(np.rint(-lo / scale), np.int64)
 
 
+def affine_quantized(x: Array, lo: float, hi: float, bits: int) -> Array:
+    """The floats that x becomes on the grid of `bits` bits that spans lo .. hi."""
+    scale, zero_point = affine_grid(lo, hi, bits)
+    levels = np.clip(np.rint(x / scale) + zero_point, 0, 2**bits - 1)
+    return np.asarray((levels - zero_point) * scale, np.float32)
+
+
 def symmetric_grid(weights: Array, bits: int, channel_axis: int | None) -> tuple[Ints, Array]:
     """(integers, scales) with weights ~ integers * scales and |integers| < 2^(bits - 1)."""
     axes = tuple(axis for axis in range(weights.ndim) if axis != channel_axis)

@@ -20,7 +20,7 @@ from lutra.experiment.metrics import Compiled
 from lutra.experiment.rows import Row, number
 from lutra.experiment.spec import Column, Experiment, Model, Variant
 from lutra.experiment.versions import versions
-from lutra.frontends.onnx import import_model
+from lutra.frontends.registry import import_source
 from lutra.ir.core import Module
 from lutra.ir.errors import Error, ExperimentError, did_you_mean
 from lutra.ir.program import Program
@@ -154,7 +154,7 @@ def _compile(trial: Trial) -> Compiled:
 @lru_cache(maxsize=2)
 def _load(model: Model, stamps: tuple[int, ...]) -> _Loaded:
     """Read a model and its data; kept, since a worker gets many trials of one model."""
-    module = import_model(model.path, shapes=dict(model.shapes))
+    module = import_source(model.path, shapes=dict(model.shapes))
     with np.load(model.data) as data:
         inputs = _arrays(module, model.inputs, data)
         calibration = _arrays(module, model.calibration, data)

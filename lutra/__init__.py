@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from lutra.compiler import compile
     from lutra.model import Model
     from lutra.report import Report
+    from lutra.sensitivity import Sensitivity, analyze
 
     __version__: str
 
-__all__ = ["Error", "Model", "Report", "compile", "load"]
+__all__ = ["Error", "Model", "Report", "Sensitivity", "analyze", "compile", "load"]
 
 _HOME = {
     "Model": "lutra.model",
     "Report": "lutra.report",
+    "Sensitivity": "lutra.sensitivity",
+    "analyze": "lutra.sensitivity",
     "compile": "lutra.compiler",
     "load": "lutra.artifact",
 }

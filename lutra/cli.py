@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """Rows of results that `run` prints."""
+WIDE = 140
+"""Columns of tables where no terminal tells its own."""
 
 
 class _Group(typer.core.TyperGroup):
@@ -154,15 +156,34 @@ def run(
 
 @app.command()
 def inspect(
-    model: Artifact,
+    model: Annotated[Path, typer.Argument(help="a compiled model; a model with --sensitivity")],
     price: Annotated[
         bool, typer.Option(help="let the backend emit the circuit and tell what it costs")
     ] = True,
     text: Annotated[bool, typer.Option("--text", help="print the IR instead")] = False,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="show instead what each layer's bits lose")
+    ] = False,
+    calibration: Annotated[
+        str | None, typer.Option("--calibration", "-c", help="--sensitivity: typical inputs")
+    ] = None,
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="--sensitivity: `default` with options")
+    ] = "default",
+    data: Annotated[
+        str | None, typer.Option(help="--sensitivity: inputs to measure on, data.npz:key")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="--sensitivity: classes of --data, data.npz:key")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="--sensitivity: a file to draw into")] = None,
 ) -> None:
     """Show what a compiled model computes and what each layer costs."""
     import lutra
 
+    if sensitivity:
+        _show_sensitivity(model, calibration, pipeline, data, labels, plot)
+        return
     with bars(Console(stderr=True)) as progress:
         loaded = lutra.load(model, progress=progress)
         shown = str(loaded.module) if text else loaded.report(price=price)
@@ -170,6 +191,36 @@ def inspect(
         typer.echo(shown)
     else:
         _show(shown)
+
+
+def _show_sensitivity(
+    model: Path,
+    calibration: str | None,
+    pipeline: str,
+    data: str | None,
+    labels: str | None,
+    plot: Path | None,
+) -> None:
+    from lutra import datafile
+    from lutra.frontends.registry import import_source
+    from lutra.sensitivity import analyze
+
+    module = import_source(model)
+    names = [node.name for node in module.main.inputs]
+    with bars(Console(stderr=True)) as progress:
+        found = analyze(
+            module,
+            None if calibration is None else datafile.read(calibration, names),
+            pipeline,
+            inputs=None if data is None else datafile.read(data, names),
+            labels=None if labels is None else datafile.read_array(labels),
+            progress=progress,
+        )
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDE)).print(found.table())
+    if plot is not None:
+        found.plot(plot)
+        typer.echo(f"drawn     {plot}")
 
 
 def _first(model: Model, data: Any, count: int | None) -> Any:

@@ -35,6 +35,12 @@ def read(source: str, names: Sequence[str] = ()) -> Array | dict[str, Array]:
     )
 
 
+def read_array(source: str) -> Array:
+    """The one array that `source` names. Errors: I004, I002."""
+    found = read(source)
+    return next(iter(found.values())) if isinstance(found, dict) else found
+
+
 def shapes(texts: Sequence[str]) -> dict[str, list[int]]:
     """Shapes by name from texts such as `x=1,3,32,32`. Error I005 where one reads otherwise."""
     found: dict[str, list[int]] = {}

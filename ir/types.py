@@ -6,7 +6,8 @@ A type is a frozen value. The bit-width is a property of the range and is stored
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,10 @@ Shape: TypeAlias = tuple[int, ...]
 
 MAX_MAGNITUDE = 1 << 62
 """Integers of the IR stay below it. They are held in int64: sums of two cannot wrap unseen."""
+
+
+SMALL = 64
+"""Arrays of no more elements are faster searched by Python than by numpy."""
 
 
 def frozen(array: ArrayLike, dtype: Any = None) -> Array:
@@ -46,10 +51,9 @@ def frozen_ints(array: ArrayLike) -> Ints:
 
 def broadcasts_to(source: Shape, target: Shape) -> bool:
     """Whether an array of shape `source` broadcasts to `target` without enlarging it."""
-    try:
-        return np.broadcast_shapes(source, target) == target
-    except ValueError:
-        return False
+    return len(source) <= len(target) and all(
+        size in (1, goal) for size, goal in zip(reversed(source), reversed(target), strict=False)
+    )
 
 
 def compress(array: Array, *, keep: int = 0) -> Array:
@@ -70,12 +74,24 @@ def compress(array: Array, *, keep: int = 0) -> Array:
 
 def largest(array: Array) -> int | float:
     """The largest magnitude in an array, exactly: a Python integer for integers."""
-    if not array.size:
-        return 0
-    ends = (array.min(), array.max())
     if array.dtype.kind == "f":
-        return float(max(-ends[0], ends[1]))
-    return max(-int(ends[0]), int(ends[1]))
+        return float(np.abs(array).max(initial=0))
+    least, greatest = extent(array)
+    return max(-least, greatest)
+
+
+def extent(array: Array) -> tuple[int, int]:
+    """Least and greatest of an array's integers; (0, 0) where there are none."""
+    if array.size > SMALL:
+        return int(array.min()), int(array.max())
+    numbers = array.ravel().tolist() or (0,)
+    return min(numbers), max(numbers)
+
+
+@lru_cache(maxsize=1 << 14)
+def uniform(rank: int, number: int) -> Ints:
+    """One number with `rank` axes of size 1: a bound that is the same for all elements."""
+    return frozen(np.full((1,) * rank, number, np.int64))
 
 
 def text_of_shape(shape: Shape) -> str:
@@ -104,25 +120,31 @@ class Int:
     shape: Shape
     lo: Ints
     hi: Ints
+    min: int = field(init=False)
+    max: int = field(init=False)
 
     def __post_init__(self) -> None:
-        for name in ("lo", "hi"):
-            bound = np.asarray(getattr(self, name))
-            reach = largest(bound)
-            if not reach < MAX_MAGNITUDE:
-                raise VerifyError(
-                    "V004",
-                    f"a value reaches {float(reach):.3g}",
-                    help="lower the bits of weights and activations, or insert a look-up",
-                )
-            if not broadcasts_to(bound.shape, self.shape):
-                raise VerifyError("V001", f"bounds {bound.shape} do not fit shape {self.shape}")
-            bound = bound.astype(np.int64).reshape(
-                (1,) * (len(self.shape) - bound.ndim) + bound.shape
-            )
-            object.__setattr__(self, name, frozen(compress(bound)))
-        if (self.lo > self.hi).any():
+        lo, least, low_ends = self._bound(self.lo)
+        hi, high_ends, greatest = self._bound(self.hi)
+        for name, value in (("lo", lo), ("hi", hi), ("min", least), ("max", greatest)):
+            object.__setattr__(self, name, value)
+        if low_ends > high_ends and (lo > hi).any():
             raise VerifyError("V001", f"a range is empty: [{self.min}, {self.max}]")
+
+    def _bound(self, given: ArrayLike) -> tuple[Ints, int, int]:
+        """A bound in its one form, and its least and greatest number."""
+        bound, rank = np.asarray(given), len(self.shape)
+        if bound.dtype != np.int64:
+            _refuse_beyond(largest(bound))
+            bound = bound.astype(np.int64)
+        least, greatest = extent(bound)
+        _refuse_beyond(max(-least, greatest))
+        if not broadcasts_to(bound.shape, self.shape):
+            raise VerifyError("V001", f"bounds {bound.shape} do not fit shape {self.shape}")
+        if bound.size and least == greatest:
+            return uniform(rank, least), least, greatest
+        aligned = bound.reshape((1,) * (rank - bound.ndim) + bound.shape)
+        return frozen(compress(aligned)), least, greatest
 
     @classmethod
     def bits_of(cls, shape: Sequence[int], bits: int, signed: bool = False) -> Int:
@@ -133,14 +155,6 @@ class Int:
     @classmethod
     def of(cls, shape: Sequence[int], lo: ArrayLike, hi: ArrayLike) -> Int:
         return cls(tuple(shape), np.asarray(lo), np.asarray(hi))
-
-    @property
-    def min(self) -> int:
-        return int(self.lo.min()) if self.lo.size else 0
-
-    @property
-    def max(self) -> int:
-        return int(self.hi.max()) if self.hi.size else 0
 
     @property
     def signed(self) -> bool:
@@ -158,11 +172,11 @@ class Int:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def __eq__(self, other: object) -> bool:
-        return (
+        return self is other or (
             isinstance(other, Int)
             and self.shape == other.shape
-            and np.array_equal(self.lo, other.lo)
-            and np.array_equal(self.hi, other.hi)
+            and _same(self.lo, other.lo)
+            and _same(self.hi, other.hi)
         )
 
     def __hash__(self) -> int:
@@ -171,6 +185,19 @@ class Int:
     def __str__(self) -> str:
         kind = "i" if self.signed else "u"
         return f"{kind}{self.bits}[{text_of_shape(self.shape)}] in [{self.min}, {self.max}]"
+
+
+def _refuse_beyond(reach: float) -> None:
+    if not reach < MAX_MAGNITUDE:
+        raise VerifyError(
+            "V004",
+            f"a value reaches {float(reach):.3g}",
+            help="lower the bits of weights and activations, or insert a look-up",
+        )
+
+
+def _same(bound: Ints, other: Ints) -> bool:
+    return bound is other or (bound.shape == other.shape and bound.tobytes() == other.tobytes())
 
 
 Type: TypeAlias = Tensor | Int

@@ -16,7 +16,7 @@ import numpy as np
 from lutra.ir import ops
 from lutra.ir.core import Graph, Op, Value
 from lutra.ir.rewriter import Rewriter
-from lutra.ir.types import Int, Tensor
+from lutra.ir.types import Int, Ints, Tensor
 
 NEAR = 20
 """Steps back within which most operands lie."""
@@ -65,13 +65,17 @@ def _recipe(size: int, seed: int, draw: Callable[[Random, list[Step]], Step]) ->
 
 
 # --- the integer level --------------------------------------------------------------------------
+def _hull(*numbers: int) -> tuple[int, int]:
+    return min(numbers), max(numbers)
+
+
 _RANGES: dict[str, Callable[[int, Sequence[tuple[int, int]]], tuple[int, int]]] = {
     "add": lambda _, r: (r[0][0] + r[1][0], r[0][1] + r[1][1]),
     "sub": lambda _, r: (r[0][0] - r[1][1], r[0][1] - r[1][0]),
     "max": lambda _, r: (max(r[0][0], r[1][0]), max(r[0][1], r[1][1])),
     "neg": lambda _, r: (-r[0][1], -r[0][0]),
-    "add_clear": lambda c, r: (r[0][0] + c, r[0][1] + c),
-    "mul_clear": lambda c, r: (min(c * r[0][0], c * r[0][1]), max(c * r[0][0], c * r[0][1])),
+    "add_clear": lambda c, r: (r[0][0] + min(0, c), r[0][1] + max(0, c)),
+    "mul_clear": lambda c, r: _hull(*r[0], c * r[0][0], c * r[0][1]),
     "lookup": lambda _, r: (0, 7),
 }
 _BINARY = ("add", "sub", "max")
@@ -94,14 +98,16 @@ def _integer_step(rng: Random, steps: list[Step]) -> Step:
 
 
 def lutra_integers(recipe: Recipe) -> Graph:
-    """A circuit on values of shape [1, 4], of which every third constant differs by element."""
+    """A circuit on values of shape [1, 4]. Every third constant differs by element."""
+
+    def clear(number: int, neutral: int, index: int) -> Ints:
+        return np.array([[neutral, number, neutral, number]] if index % 3 == 0 else number)
 
     def build(step: Step, reads: list[Value], index: int) -> Op:
-        shape = SHAPE if index % 3 == 0 else ()
         if step.kind == "add_clear":
-            return ops.AddClear(reads[0], np.full(shape, step.number))
+            return ops.AddClear(reads[0], clear(step.number, 0, index))
         if step.kind == "mul_clear":
-            return ops.MulClear(reads[0], np.full(shape, step.number))
+            return ops.MulClear(reads[0], clear(step.number, 1, index))
         if step.kind == "lookup":
             return ops.Lookup(reads[0], reads[0].int_type.min, TABLE)
         kinds: dict[str, type[Op]] = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lutra.ir import arith
 from lutra.ir.core import Op, Value, op
-from lutra.ir.types import Array, Int, Ints, broadcasts_to, compress, frozen, frozen_ints
+from lutra.ir.types import Array, Int, Ints, broadcasts_to, compress, extent, frozen, frozen_ints
 
 
 @op("lookup")
@@ -56,12 +57,8 @@ class Lookup(Op):
         if x.min < self.base or x.max >= self.base + n:  # `check` refuses it; both halves count
             reach = np.abs(self.table).max(-1)
             return Int.of(x.shape, -reach, reach)
-        first, last = x.lo - self.base, x.hi - self.base
-        cases, where = np.unique((self.which * n + first) * n + last, return_inverse=True)
-        spans = (cases // n**2, cases // n % n, cases % n)
-        low, high = extremes(self.table.reshape(-1, n), *spans)
-        shape = np.broadcast_shapes(self.which.shape, first.shape, last.shape)
-        return Int.of(x.shape, low[where].reshape(shape), high[where].reshape(shape))
+        starts = self.which * n - self.base
+        return Int.of(x.shape, *extremes(self.table.reshape(-1), starts + x.lo, starts + x.hi))
 
     def eval(self, x: Array) -> Array:
         n = self.entries
@@ -172,21 +169,19 @@ class Assume(Op):
         return int(((x < self.lo) | (x > self.hi)).sum())
 
 
-def extremes(tables: Ints, which: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints]:
-    """Least and greatest entries of tables[which, first : last + 1], in bounded memory.
+def extremes(table: Ints, first: Ints, last: Ints) -> tuple[ArrayLike, ArrayLike]:
+    """Least and greatest entries of table[first : last + 1], for every first and its last.
 
-    tables is [t, n]; the others are of one shape [cases], as are the results.
+    table is a vector; the others broadcast to the shape of the results, with first <= last.
     """
-    entry = np.arange(tables.shape[1])
-    chunk = max(1, arith.CHUNK // 8 // tables.shape[1])
-    low, high = np.empty_like(which), np.empty_like(which)
-    big = np.iinfo(np.int64)
-    for start in range(0, len(which), chunk):
-        part = slice(start, start + chunk)
-        rows, live = tables[which[part]], (entry >= first[part, None]) & (entry <= last[part, None])
-        low[part] = np.where(live, rows, big.max).min(-1)
-        high[part] = np.where(live, rows, big.min).max(-1)
-    return low, high
+    if first.size == last.size == 1:
+        return extent(table[first.item() : last.item() + 1])
+    first, last = np.broadcast_arrays(first, last)
+    spans, where = np.unique(first * len(table) + last, return_inverse=True)
+    ends = np.stack([spans // len(table), spans % len(table) + 1], axis=-1).reshape(-1)
+    closed = np.append(table, 0)  # for spans that end with the table
+    low, high = (reduce.reduceat(closed, ends)[::2] for reduce in (np.minimum, np.maximum))
+    return low[where].reshape(first.shape), high[where].reshape(first.shape)
 
 
 def compress_table(table: Ints) -> Ints:

@@ -83,10 +83,13 @@ def test_ranges_of_many_tables_take_bounded_memory() -> None:
 
 
 def test_extremes() -> None:
-    tables = np.array([[1, 5, 3, 9], [8, 2, 7, 0]])
-    low, high = extremes(tables, np.array([0, 1, 1]), np.array([1, 0, 3]), np.array([2, 3, 3]))
-    assert low.tolist() == [3, 0, 0]
-    assert high.tolist() == [5, 8, 0]
+    table = np.array([1, 5, 3, 9, 8, 2, 7, 0])
+    low, high = extremes(table, np.array([[1], [4]]), np.array([4, 7, 6]))
+    assert np.asarray(low).tolist() == [[3, 0, 2], [8, 0, 2]]
+    assert np.asarray(high).tolist() == [[9, 9, 9], [8, 8, 8]]
+    assert extremes(table, np.array([2]), np.array(7)) == (0, 9)
+    none = np.zeros((0, 2), np.int64)
+    assert np.shape(extremes(table, none, np.array([3, 3]))) == (2, 0, 2)
 
 
 def test_equal_tables_are_one() -> None:

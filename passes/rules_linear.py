@@ -201,6 +201,33 @@ def merge_terms(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+def sum_of_multiples(op: Onnx, rw: Rewriter) -> Outcome:
+    """(x * a + b) + (x * c + d) -> x * (a + c) + (b + d), and differences alike"""
+    if not is_onnx(op, "Add", "Sub") or any(value.type != op.types[0] for value in op.operands):
+        return no("not a sum or difference of floats of one shape")
+    (x, a, b), (y, c, d) = map(_multiple, op.operands)
+    if x is not y or is_clear(x):
+        return no("its operands are not multiples of one value")
+    join = np.add if op.op_type == "Add" else np.subtract
+    product = node("Mul", x, constant(join(a, c), np.float32))
+    rw.replace(op, node("Add", product, constant(join(b, d), np.float32)))
+    return None
+
+
+def _multiple(value: Value) -> tuple[Value, Array, Array]:
+    """(x, a, b) with value = x * a + b, for constants a and b."""
+    op = value.owner
+    affine = affine_constant(op)
+    if affine is None or (is_onnx(op, "Div") and not affine[1].all()):
+        return value, np.ones(()), np.zeros(())
+    x, a, b = _multiple(affine[0])
+    c = affine[1].astype(np.float64)
+    if is_onnx(op, "Add", "Sub"):
+        return x, a, b + c if is_onnx(op, "Add") else b - c
+    factor = c if is_onnx(op, "Mul") else 1 / c
+    return x, a * factor, b * factor
+
+
 def factor_before_term(op: Onnx, rw: Rewriter) -> Outcome:
     """(x + b) * c -> x * c + b * c, for x a linear operator's result"""
     outer = affine_constant(op) if is_onnx(op, "Mul") else None
@@ -266,6 +293,7 @@ LINEAR_RULES = (
     batch_norm_to_affine,
     affine_behind_linear,
     merge_terms,
+    sum_of_multiples,
     factor_before_term,
     factor_into_weights,
 )

@@ -26,20 +26,38 @@ def dequantized(value: Value | None) -> Dequantize | None:
     return None
 
 
-def quantized_weights(value: Value | None) -> tuple[Ints, Array] | None:
-    """(integers, scale) of a weight that stands as dequantize(int_constant)."""
-    dequantize = None if value is None else value.owner
-    if not isinstance(dequantize, Dequantize) or not isinstance(dequantize.q.owner, IntConstant):
+def clear_integers(value: Value | None) -> Dequantize | None:
+    """The dequantize operation behind a value, if it reads clear integers."""
+    if value is None or not isinstance(value.owner, Dequantize):
         return None
-    return dequantize.q.owner.value - dequantize.zero_point, dequantize.scale
+    return value.owner if isinstance(value.owner.q.owner, IntConstant) else None
+
+
+def quantized_weights(value: Value | None) -> tuple[Ints, Array] | None:
+    """(integers, scale) of a weight that stands as dequantize(int_constant).
+
+    Of halves, such as the offset of bipolar weights, half the scale makes integers; None where
+    the offset is of no such kind.
+    """
+    weights = clear_integers(value)
+    if weights is None or not isinstance(weights.q.owner, IntConstant):
+        return None
+    integers = weights.q.owner.value - weights.zero_point
+    if not weights.offset.any():
+        return integers, weights.scale
+    halves = 2 * weights.offset.astype(np.float64) / weights.scale
+    if not np.array_equal(halves, np.rint(halves)):
+        return None
+    return 2 * integers + halves.astype(np.int64), weights.scale / 2
 
 
 def clear_value(value: Value) -> Array | None:
     """The tensor behind a constant or a dequantized integer constant."""
-    weights = quantized_weights(value)
-    if weights is not None:
-        return (weights[0] * weights[1]).astype(np.float32)
-    return constant_of(value)
+    weights = clear_integers(value)
+    if weights is None:
+        return constant_of(value)
+    assert isinstance(weights.q.owner, IntConstant)
+    return weights.eval(weights.q.owner.value)
 
 
 def varies(array: Array, rank: int, axes: Sequence[int]) -> bool:

@@ -49,10 +49,12 @@ class Notes:
 
     reference: the float graph as `calibrate` saw it.
     reference_values: its values that were quantized, by the origins of what computes them.
+    brought: names of the layers whose weights the model itself quantizes.
     """
 
     reference: Graph | None = None
     reference_values: dict[tuple[str, ...], Value] = field(default_factory=dict)
+    brought: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

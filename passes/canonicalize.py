@@ -12,8 +12,9 @@ from lutra.passes.fold_constants import FoldConstants
 from lutra.passes.rules import apply_rules
 from lutra.passes.rules_float import FLOAT_RULES
 from lutra.passes.rules_integer import INTEGER_RULES
+from lutra.passes.rules_quantized import QUANTIZED_RULES
 
-RULES = (*FLOAT_RULES, *INTEGER_RULES)
+RULES = (*FLOAT_RULES, *QUANTIZED_RULES, *INTEGER_RULES)
 
 
 @dataclass(frozen=True)

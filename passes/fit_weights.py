@@ -42,7 +42,7 @@ class FitWeights(Pass):
       left of the mean error goes to the offset (bias correction).
 
     Few large weights instead of many make the noise of encrypted sums smaller, and with it their
-    price.
+    price. Weights that the model itself quantizes (`import-quantized`) stay as they are.
     """
 
     name = "fit-weights"
@@ -63,7 +63,8 @@ class FitWeights(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         looked_up = set(look_up_sources(graph))
-        layers = [layer for d in graph.of(Dequantize) if (layer := layer_of(d)) is not None]
+        found = [layer for d in graph.of(Dequantize) if (layer := layer_of(d)) is not None]
+        layers = [layer for layer in found if not context.notes.brought & {*layer[0].loc}]
         samples = context.calibration(self.name) if layers else {}
         samples = {name: array[:SAMPLES] for name, array in samples.items()}
         for done, (op, sink) in enumerate(layers):

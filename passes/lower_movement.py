@@ -35,10 +35,12 @@ RESHAPES = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 def lower_movement(op: Onnx) -> Sequence[Dequantize] | None:
     """move(dequantize(q)) -> dequantize(move(q)), scales moving with their elements"""
     x = dequantized(op.input(0))
-    if x is None:
-        return None
-    moves = _moves(op, x.q)
-    return [_moved(move, x) for move in moves]
+    return None if x is None else moved(op, x)
+
+
+def moved(op: Onnx, x: Dequantize) -> list[Dequantize]:
+    """A structural node's results for x as its first operand, detached: `movement`s of x.q."""
+    return [_moved(move, x) for move in _moves(op, x.q)]
 
 
 def _moves(op: Onnx, x: Value) -> list[Movement]:
@@ -190,9 +192,7 @@ def lower_max_pool(op: Onnx) -> Sequence[Dequantize] | None:
     dilations = op.attrs.get("dilations", (1,) * space)
     value = x.q
     if any(pads):  # by an integer that is no maximum of anything
-        value = Pad(
-            value, (0, 0, *pads[:space]), (0, 0, *pads[space:]), value.int_type.min
-        ).result
+        value = Pad(value, (0, 0, *pads[:space]), (0, 0, *pads[space:]), value.int_type.min).result
     for axis in range(space):
         value = _maxima(value, axis + 2, kernel[axis], strides[axis], dilations[axis])
     return [Dequantize(value, x.scale, x.zero_point, x.offset)]
@@ -224,4 +224,3 @@ MOVEMENT_LOWERINGS: dict[str, Lowering] = {
     "Pad": lower_pad,
     "Transpose": lower_movement,
 }
-

@@ -15,6 +15,7 @@ from lutra.passes.cse import EliminateCommonSubexpressions
 from lutra.passes.dce import EliminateDeadCode
 from lutra.passes.fit_weights import FitWeights
 from lutra.passes.fuse import FuseRegions
+from lutra.passes.import_quantized import ImportQuantized
 from lutra.passes.legalize import Legalize
 from lutra.passes.lower_quantized import LowerQuantized
 from lutra.passes.partition import Partition
@@ -53,6 +54,10 @@ class Default(Pass):
     rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
     margin: of the observed ranges, as of `ranges`; none takes guaranteed ranges instead.
     method: as of `calibrate`.
+
+    Of a model that brings its own quantization, all that it quantizes keeps its scales, bits and
+    integer weights, and the options for weights, activations and inputs say how the rest is
+    quantized. Rounding is what remains lossy then: `qat` does without.
     """
 
     name = "default"
@@ -69,12 +74,55 @@ class Default(Pass):
     def expand(self) -> Sequence[Pass]:
         margin = FitWeights.margin if self.margin is None else self.margin
         passes: list[Pass] = [
+            ImportQuantized(),
             Clean(),
             CheckSupport(),
             Calibrate(self.method, bits=self.activations, inputs=self.inputs),
             QuantizeModel(FINE, self.activations, self.inputs),
             LowerQuantized(),
             FitWeights(self.weights, self.output_weights, self.rounding, margin),
+        ]
+        if self.margin is not None:
+            passes.append(NarrowRanges(self.margin))
+        if self.rounding is not None:
+            passes.append(RoundAccumulators(self.rounding, exact=self.exact))
+        return (*passes, Center(), FuseRegions(), Clean(), Partition(), Legalize())
+
+
+@dataclass(frozen=True)
+class Qat(Pass):
+    """From a model that brings its own quantization to a legal circuit of the same integers.
+
+    For models of quantization-aware training, and others with QuantizeLinear and DequantizeLinear
+    or QONNX's quantizers: scales, zero points, bits and integer weights are the model's, and the
+    integers are those of its own quantized forward pass, up to float rounding where a value lies
+    in the middle between two steps.
+
+    weights, activations, inputs: as of `quantize`, for what the model leaves unquantized. Only that
+        needs calibration data.
+    rounding, exact: as of `default`; none keeps all bits of the accumulators.
+    margin: take observed ranges, as of `ranges`; none takes guaranteed ones.
+    method: as of `calibrate`.
+    """
+
+    name = "qat"
+    contract = Lossy
+    weights: Bits = 8
+    activations: Bits = 8
+    inputs: Bits = 8
+    rounding: Bits | None = None
+    exact: bool = False
+    margin: float | None = None
+    method: Method = "minmax"
+
+    def expand(self) -> Sequence[Pass]:
+        passes: list[Pass] = [
+            ImportQuantized(),
+            Clean(),
+            CheckSupport(),
+            Calibrate(self.method, bits=self.activations, inputs=self.inputs),
+            QuantizeModel(self.weights, self.activations, self.inputs),
+            LowerQuantized(),
         ]
         if self.margin is not None:
             passes.append(NarrowRanges(self.margin))

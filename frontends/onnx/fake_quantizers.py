@@ -209,6 +209,14 @@ def lower_quantizer(node: NodeProto, x: Value, parameters: list[Array]) -> Value
     return _cast(quantizer(_cast(x, "float32")), kind.dtype)
 
 
+def quantized_by(result: Value) -> Quantize:
+    """The operation behind a value of `lower_quantizer` that makes the integers."""
+    op = result.owner
+    while not isinstance(op, Quantize):
+        op = op.operands[0].owner
+    return op
+
+
 def obstacles(nodes: Iterable[NodeProto], constants: Mapping[str, TensorProto]) -> dict[str, str]:
     """The fake quantizers that cannot be imported, by name, with the reason."""
     found = {}

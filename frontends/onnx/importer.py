@@ -9,7 +9,7 @@ from onnx import ModelProto, numpy_helper
 
 from lutra.frontends.onnx.attributes import attributes_of
 from lutra.frontends.onnx.domains import is_fake_quantizer
-from lutra.frontends.onnx.fake_quantizers import lower_quantizer
+from lutra.frontends.onnx.fake_quantizers import lower_quantizer, quantized_by
 from lutra.frontends.onnx.load import load
 from lutra.frontends.onnx.normalise import normalise
 from lutra.frontends.onnx.shapes import Shapes
@@ -54,8 +54,9 @@ def lower(model: ModelProto) -> Module:
             place_constants(node.input[:1])
             parameters = [numpy_helper.to_array(constants[name]) for name in node.input[1:]]
             result = lower_quantizer(node, values[node.input[0]], parameters)
-            rewriter.insert(result.owner, loc=(node.name,))
-            values[node.output[0]] = result
+            # without origins behind the integers: the layer that reads them did not compute them
+            rewriter.insert(quantized_by(result), loc=(node.name,))
+            values[node.output[0]] = rewriter.insert(result.owner).result
             continue
         place_constants(node.input)
         op = Onnx(

@@ -1,0 +1,153 @@
+"""Canonicalization rules of the quantized level: clear integers, and where values are quantized."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lutra.ir.core import Op, Value
+from lutra.ir.ops import Constant, Dequantize, IntConstant, Movement, Onnx, Quantize, constant_of
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.traits import WEIGHTED, Trait, trait
+from lutra.ir.types import Array
+from lutra.passes.affine import clear_integers, clear_value
+from lutra.passes.flow import affine_constant, encrypted_operands, is_onnx
+from lutra.passes.lower_movement import moved
+from lutra.passes.rules import Outcome, no
+from lutra.passes.rules_linear import constant, node
+
+
+def quantize_constant(op: Quantize, rw: Rewriter) -> Outcome:
+    """quantize(constant) -> int_constant"""
+    array = clear_value(op.x)
+    if array is None:
+        return no("its operand is no constant")
+    rw.replace(op, IntConstant(op.eval(array[None])[0]))
+    return None
+
+
+def move_clear_integers(op: Onnx, rw: Rewriter) -> Outcome:
+    """move(dequantize(c)) -> dequantize(move(c)), for clear integers c: weights stay integers"""
+    source = clear_integers(op.input(0))
+    if source is None or trait(op) is not Trait.STRUCTURAL or op.op_type in ("Concat", "Pad"):
+        return no("no movement of clear integers")
+    if any(constant_of(value) is None for value in op.operands[1:]):
+        return no("how it moves them is not constant")
+    results = []
+    for result in moved(op, source):
+        move, integers = result.q.owner, source.q.owner
+        assert isinstance(move, Movement)
+        assert isinstance(integers, IntConstant)
+        clear = IntConstant(move.move(integers.value)).result
+        results.append(Dequantize(clear, result.scale, result.zero_point, result.offset).result)
+    rw.replace(op, results)
+    return None
+
+
+def factor_into_clear_integers(op: Onnx, rw: Rewriter) -> Outcome:
+    """dequantize(c) * k -> dequantize(c), scale and offset times k, for clear integers c"""
+    affine = affine_constant(op) if is_onnx(op, "Mul", "Div") else None
+    x = clear_integers(affine[0]) if affine else None
+    if affine is None or x is None:
+        return no("no clear integers times a constant")
+    k = affine[1].astype(np.float64)
+    if not k.all():
+        return no("the factor is 0")
+    k = k if op.op_type == "Mul" else 1 / k
+    rw.replace(op, Dequantize(x.q, x.scale * k, x.zero_point, x.offset * k))
+    return None
+
+
+def clear_integers_to_floats(op: Onnx, rw: Rewriter) -> Outcome:
+    """f(x, dequantize(c)) -> f(x, constant), for clear integers c that are no layer's weights"""
+    if op.op_type in WEIGHTED and not op.domain:
+        return no("a layer takes them as its weights")
+    found = [value for value in op.operands if clear_integers(value)]
+    if not found:
+        return no("it reads no clear integers")
+    for value in dict.fromkeys(found):
+        floats = rw.insert(Constant(_array(value)), before=op, loc=value.owner.loc)
+        rw.replace_uses(value, floats.result, only=[op])
+    return None
+
+
+def _array(value: Value) -> Array:
+    array = clear_value(value)
+    assert array is not None
+    return array
+
+
+def quantize_before_movement(op: Dequantize, rw: Rewriter) -> Outcome:
+    """dequantize(quantize(move(x))) -> move(dequantize(quantize(x))), on one grid
+
+    What moves elements, or takes maxima, then does so on integers, and the look-up that quantizes
+    stands right behind the layer that it belongs to.
+    """
+    quantize = op.q.owner
+    move = quantize.x.owner if isinstance(quantize, Quantize) else None
+    if not isinstance(quantize, Quantize) or not isinstance(move, Onnx):
+        return no("no float operator's result is quantized here")
+    if trait(move) not in (Trait.STRUCTURAL, Trait.ORDER) or len(move.results) > 1:
+        return no("it does not move the elements of one value")
+    sources = encrypted_operands(move)
+    if not _moves_only(move, sources):
+        return no("how it moves them is not constant")
+    arrays = (quantize.scale, quantize.zero_point, op.scale, op.zero_point, op.offset)
+    if any(array.size > 1 for array in arrays):
+        return no("elements are quantized differently")
+    if all(map(_at_client, sources)):
+        return no("the client does it before encryption")
+    if trait(move) is Trait.STRUCTURAL and _size(move.results[0]) < sum(map(_size, sources)):
+        return no("it drops elements, which then need no look-up")
+
+    def on_grid(value: Value | None) -> Value | None:
+        if value is None or value not in sources:
+            return value
+        integers = rw.insert(quantize.copy({quantize.x: value}), before=op)
+        return rw.insert(op.copy({op.q: integers.result}), before=op).result
+
+    inputs = [on_grid(value) for value in move.inputs]
+    if move.op_type == "Pad" and move.attrs.get("mode", "constant") == "constant":
+        fill = constant_of(move.input(2))
+        value = np.zeros((1,), np.float32) if fill is None else fill.reshape(1)
+        padded = op.eval(quantize.eval(value)).reshape(())
+        inputs = [*inputs, None, None][:2] + [constant(padded, np.float32)] + inputs[3:]
+    new = rw.insert(node(move.op_type, *inputs, **move.attrs).owner, before=op, loc=move.loc)
+    rw.replace_uses(op.result, new.results[0])
+    return None
+
+
+def _moves_only(move: Onnx, sources: list[Value]) -> bool:
+    """Whether a node reads encrypted values as what it moves, and constants beside them."""
+    others = [value for value in move.operands if value not in sources]
+    if move.op_type == "Concat":
+        return not others
+    return sources == [move.inputs[0]] and all(constant_of(v) is not None for v in others)
+
+
+def _size(value: Value) -> int:
+    return math.prod(value.shape)
+
+
+def _at_client(value: Value) -> bool:
+    """Whether a value comes from the inputs without any layer or quantization between."""
+    seen: set[Op] = set()
+    stack = [value.owner]
+    while stack:
+        op = stack.pop()
+        if isinstance(op, Dequantize) or (isinstance(op, Onnx) and trait(op) is Trait.LINEAR):
+            return False
+        if op not in seen:
+            seen.add(op)
+            stack += [operand.owner for operand in op.operands]
+    return True
+
+
+QUANTIZED_RULES = (
+    quantize_constant,
+    move_clear_integers,
+    factor_into_clear_integers,
+    clear_integers_to_floats,
+    quantize_before_movement,
+)

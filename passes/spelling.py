@@ -1,6 +1,6 @@
 """The spelling of pipelines.
 
-    pipeline = item { "," item }
+    pipeline = [ item { "," item } ]
     item     = NAME [ "{" option { "," option } "}" ] | "(" pipeline ")"
     option   = NAME "=" value
     value    = number | "true" | "false" | "none" | WORD | STRING | map
@@ -16,7 +16,7 @@ import dataclasses
 import json
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import UnionType
 from typing import Any
 
@@ -49,7 +49,8 @@ def _spell_value(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        plain = re.fullmatch(r"[A-Za-z_][\w\-]*", value) and value not in _WORDS
+        token = _TOKEN.fullmatch(value)
+        plain = token is not None and token.group("word") == value and value not in _WORDS
         return value if plain else json.dumps(value)
     return "{" + ",".join(f"{json.dumps(k)}={_spell_value(v)}" for k, v in value) + "}"
 
@@ -86,6 +87,8 @@ class _Parser:
 
     def _items(self) -> list[Pass]:
         items: list[Pass] = []
+        if self.kind == "end" or self.token == ")":
+            return items
         while True:
             items.append(self._item())
             if not self._accept(","):
@@ -98,20 +101,43 @@ class _Parser:
             return self.group(items)
         if self.kind != "word":
             self._fail("the name of a pass")
-        name = self._advance()
+        start, name = self.start, self._advance()
+        try:
+            return self._pass(name)
+        except PipelineError as error:
+            raise self._marked(error, start) from error
+
+    def _pass(self, name: str) -> Pass:
         text = self.named[name] if name in self.named else registry.pipeline(name)
         if text is not None:
             return self._named(name, text)
         cls = registry.find(name)
         options: dict[str, Any] = {}
         if self._accept("{"):
-            while not self._accept("}"):
-                name = self._advance()
-                self._expect("=")
-                options[name] = self._value()
-                if self.token != "}":
-                    self._expect(",")
+            for option, value in self._pairs():
+                if option in options:
+                    self._fail(f"one value for `{option}`")
+                options[option] = value
         return make(cls, options)
+
+    def _pairs(self) -> Iterator[tuple[str, Any]]:
+        """What stands between an opening brace, already read, and the closing one."""
+        while not self._accept("}"):
+            if self.kind not in ("word", "string"):
+                self._fail("a name or `}`")
+            name = self._text() if self.kind == "string" else self._advance()
+            self._expect("=")
+            yield name, self._value()
+            if self.token != "}":
+                self._expect(",")
+
+    def _text(self) -> str:
+        try:
+            text = str(json.loads(self.token))
+        except ValueError:
+            self._fail("a JSON string")
+        self._advance()
+        return text
 
     def _named(self, name: str, text: str) -> Pass:
         if self.token == "{":
@@ -123,22 +149,15 @@ class _Parser:
 
     def _value(self) -> Any:
         if self._accept("{"):
-            pairs = []
-            while not self._accept("}"):
-                key = self._advance()
-                self._expect("=")
-                pairs.append((json.loads(key) if key.startswith('"') else key, self._value()))
-                if self.token != "}":
-                    self._expect(",")
-            return tuple(pairs)
+            return tuple(self._pairs())
+        if self.kind == "string":
+            return self._text()
+        if self.kind not in ("number", "word"):
+            self._fail("a value")
         kind, token = self.kind, self._advance()
-        if kind == "number":
-            return int(token) if re.fullmatch(r"-?\d+", token) else float(token)
-        if kind == "string":
-            return json.loads(token)
         if kind == "word":
             return _WORDS.get(token, token)
-        return self._fail("a value")
+        return int(token) if re.fullmatch(r"-?\d+", token) else float(token)
 
     def _advance(self) -> str:
         token = self.token
@@ -163,11 +182,13 @@ class _Parser:
             self._fail(f"`{text}`")
 
     def _fail(self, expected: str) -> typing.NoReturn:
-        raise PipelineError(
-            "P003",
-            f"column {self.start + 1}: {expected} is expected",
-            lines=[self.text, " " * self.start + "^"],
-        )
+        message = f"column {self.start + 1}: {expected} is expected"
+        raise self._marked(PipelineError("P003", message), self.start)
+
+    def _marked(self, error: PipelineError, start: int) -> PipelineError:
+        """The error with the text and a mark under the place at fault, unless it has lines."""
+        lines = error.lines or [self.text, " " * start + "^"]
+        return PipelineError(error.code, error.message, lines=lines, help=error.help)
 
 
 def make(cls: type[Pass], options: dict[str, Any]) -> Pass:
@@ -193,7 +214,8 @@ def make(cls: type[Pass], options: dict[str, Any]) -> Pass:
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    is_union = typing.get_origin(hint) in (typing.Union, UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
 
 
 def _fits(value: Any, hint: Any) -> bool:

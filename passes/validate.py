@@ -103,7 +103,7 @@ def relative_error(old: tuple[Array, ...], new: tuple[Array, ...]) -> float:
         return math.inf
     worst = 0.0
     for a, b in zip(old, new, strict=True):
-        if a.shape != b.shape:
+        if a.shape != b.shape or a.dtype != b.dtype:
             return math.inf
         if not a.size:
             continue

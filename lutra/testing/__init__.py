@@ -1,6 +1,7 @@
 """For authors of passes, operations and backends: what Lutra's own tests are made of.
 
 check_pass      two texts, before and after a pipeline, and all that must hold between them
+PassFile        the same as a file, which may be an example for a reader as well
 check_graph     text, ranges and decompositions of what a graph is made of
 check_backends  one circuit on several backends
 integer_graphs  random circuits, and
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from lutra.ir.samples import every_input, samples
 from lutra.testing.backends import check_backends
 from lutra.testing.checks import check_graph, check_pass, full_text
+from lutra.testing.examples import PassFile
 
 if TYPE_CHECKING:
     from lutra.testing.graphs import INTEGER_OPS, integer_graphs, quantized_graphs
 
 __all__ = [
     "INTEGER_OPS",
+    "PassFile",
     "check_backends",
     "check_graph",
     "check_pass",

@@ -11,7 +11,8 @@ from lutra.backends.concrete import emit
 from lutra.ir.core import Graph
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Lookup, Max, Mul, Round
-from strategies import INTEGER_OPS, integer_graphs, samples
+from lutra.ir.samples import samples
+from lutra.testing.graphs import INTEGER_OPS, integer_graphs
 
 pytestmark = pytest.mark.encrypted
 

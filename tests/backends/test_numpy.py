@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import strategies
 from lutra.backends import numpy as backend
 from lutra.backends.base import Limits, statistics_of
 from lutra.ir.core import Graph
@@ -15,8 +14,9 @@ from lutra.ir.errors import InputError
 from lutra.ir.interpreter import evaluate
 from lutra.ir.ops import Assume
 from lutra.ir.parser import parse_graph
+from lutra.ir.samples import samples
 from lutra.ir.types import Array
-from strategies import INTEGER_OPS, integer_graphs
+from lutra.testing.graphs import INTEGER_OPS, integer_graphs
 
 LEVELLED = sorted(set(INTEGER_OPS) - {"lookup", "max", "mul"})
 MANY = 200_000
@@ -35,7 +35,7 @@ def repeated(value: int) -> Array:
 
 @given(integer_graphs(), st.integers(0, 99))
 def test_without_errors_it_is_the_reference(graph: Graph, seed: int) -> None:
-    inputs = strategies.samples(graph, seed=seed)
+    inputs = samples(graph, seed=seed)
     results = backend.emit(graph).run(*inputs)
     for got, wanted in zip(results, evaluate(graph, inputs), strict=True):
         np.testing.assert_array_equal(got, wanted)
@@ -43,7 +43,7 @@ def test_without_errors_it_is_the_reference(graph: Graph, seed: int) -> None:
 
 @given(integer_graphs(kinds=LEVELLED), st.integers(0, 99))
 def test_levelled_operations_never_err(graph: Graph, seed: int) -> None:
-    inputs = strategies.samples(graph, seed=seed)
+    inputs = samples(graph, seed=seed)
     executable = backend.emit(graph, p_error=0.5, seed=seed)
     for got, wanted in zip(executable.run(*inputs), evaluate(graph, inputs), strict=True):
         np.testing.assert_array_equal(got, wanted)

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import strategies
 from lutra.backends import onnx as backend
 from lutra.backends.onnx.emission import EMISSION
 from lutra.ir import ort
@@ -14,7 +13,8 @@ from lutra.ir.core import OPS, Graph
 from lutra.ir.errors import BackendError, InputError
 from lutra.ir.interpreter import evaluate
 from lutra.ir.parser import parse_graph
-from strategies import integer_graphs, quantized_graphs
+from lutra.ir.samples import samples
+from lutra.testing.graphs import integer_graphs, quantized_graphs
 
 
 def test_every_op_is_emitted() -> None:
@@ -26,7 +26,7 @@ def test_every_op_is_emitted() -> None:
 def test_random_circuits(graph: Graph, seed: int) -> None:
     executable = backend.emit(graph)
     for count in (4, 1, 0):
-        inputs = [array[:count] for array in strategies.samples(graph, count=4, seed=seed)]
+        inputs = [array[:count] for array in samples(graph, count=4, seed=seed)]
         for result, expected in zip(executable.run(*inputs), evaluate(graph, inputs), strict=True):
             assert result.dtype == np.int64
             np.testing.assert_array_equal(result, expected)
@@ -34,7 +34,7 @@ def test_random_circuits(graph: Graph, seed: int) -> None:
 
 @given(quantized_graphs(), st.integers(0, 99))
 def test_random_graphs_with_floats(graph: Graph, seed: int) -> None:
-    inputs = [array[:1] for array in strategies.samples(graph, count=2, seed=seed)]
+    inputs = [array[:1] for array in samples(graph, count=2, seed=seed)]
     results = ort.Session(backend.model_of(graph)).run([array[0] for array in inputs])
     for result, expected in zip(results, evaluate(graph, inputs), strict=True):
         np.testing.assert_array_equal(result, expected[0])

@@ -10,7 +10,7 @@ from onnx import helper
 from lutra.ir import arith, ort
 from lutra.ir.errors import VerifyError
 from lutra.ir.types import Array
-from strategies import arrays
+from lutra.testing.graphs import arrays
 
 
 def run_onnx(op_type: str, *inputs: Array, **attributes: object) -> Array:

@@ -7,16 +7,23 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-import strategies
 from lutra.ir import ops
 from lutra.ir.core import Graph, Module
 from lutra.ir.interpreter import evaluate
 from lutra.ir.parser import parse_module
 from lutra.ir.rewriter import Rewriter
+from lutra.ir.samples import every_input, run_all, samples
 from lutra.ir.text import text_of_module
 from lutra.ir.types import Array, Int
 from lutra.ir.verifier import verify_graph
-from strategies import INTEGER_OPS, SHAPES, integer_graphs, quantized_graphs
+from lutra.testing.graphs import (
+    INTEGER_OPS,
+    SHAPES,
+    arrays,
+    integer_graphs,
+    parts_of,
+    quantized_graphs,
+)
 
 GRAPHS = st.one_of(integer_graphs(), quantized_graphs())
 TINY = SHAPES.filter(lambda shape: math.prod(shape) <= 4)
@@ -62,7 +69,7 @@ def test_clone_is_equal_and_apart(graph: Graph) -> None:
 
 def check_ranges(graph: Graph, inputs: list[Array]) -> None:
     """Every element of every value lies in its own range, unless an assumption is violated."""
-    results, kept = strategies.run_all(graph, inputs)
+    results, kept = run_all(graph, inputs)
     for value, array in results.items():
         if isinstance(value.type, Int):
             assert array.shape == (len(kept), *value.shape)
@@ -73,17 +80,17 @@ def check_ranges(graph: Graph, inputs: list[Array]) -> None:
 
 @given(integer_graphs(), st.integers(0, 99))
 def test_ranges_hold(graph: Graph, seed: int) -> None:
-    check_ranges(graph, strategies.samples(graph, seed=seed))
+    check_ranges(graph, samples(graph, seed=seed))
 
 
 @given(quantized_graphs(), st.integers(0, 99))
 def test_ranges_hold_behind_quantize(graph: Graph, seed: int) -> None:
-    check_ranges(graph, strategies.samples(graph, seed=seed))
+    check_ranges(graph, samples(graph, seed=seed))
 
 
 @given(integer_graphs(shapes=TINY, reach=2))
 def test_ranges_hold_for_every_input(graph: Graph) -> None:
-    inputs = strategies.every_input(graph)
+    inputs = every_input(graph)
     assume(inputs is not None)
     assert inputs is not None
     check_ranges(graph, inputs)
@@ -98,7 +105,7 @@ def test_range_of_one_operation_is_attained(kind: str) -> None:
         graph = Graph()
         rewriter = Rewriter(graph)
         x = rewriter.input("x", Int.of(data.draw(TINY), -3, 3))
-        bounds = data.draw(strategies.arrays(-2, 2, (2, *data.draw(strategies.parts_of(x.shape)))))
+        bounds = data.draw(arrays(-2, 2, (2, *data.draw(parts_of(x.shape)))))
         lo, hi = bounds.min(0), bounds.max(0)
         own = rewriter.insert(ops.Assume(x, lo, hi)).result  # each element gets its own range
         op = INTEGER_OPS[kind](data.draw, own, [rewriter.input("y", Int.of(x.shape, -1, 1))])
@@ -106,10 +113,10 @@ def test_range_of_one_operation_is_attained(kind: str) -> None:
         assert op is not None
         rewriter.insert(op)
         rewriter.returns(op.results)
-        inputs = strategies.every_input(graph)
+        inputs = every_input(graph)
         assume(inputs is not None)
         assert inputs is not None
-        results, kept = strategies.run_all(graph, inputs)
+        results, kept = run_all(graph, inputs)
         y = results[op.result][kept]
         assert (y.min(0) == op.result.int_type.lo).all()
         assert (y.max(0) == op.result.int_type.hi).all()
@@ -134,7 +141,7 @@ def test_narrowing_retypes_all_that_follows(graph: Graph, data: st.DataObject) -
 
 @given(integer_graphs(), st.integers(0, 99))
 def test_samples_are_run_independently(graph: Graph, seed: int) -> None:
-    inputs = strategies.samples(graph, count=3, seed=seed)
+    inputs = samples(graph, count=3, seed=seed)
     together = evaluate(graph, inputs)
     for i in range(3):
         alone = evaluate(graph, [array[i : i + 1] for array in inputs])

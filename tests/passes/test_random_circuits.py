@@ -4,21 +4,21 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-import strategies
 from lutra.ir.core import Graph, Module
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.program import Program
+from lutra.ir.samples import run_all, samples
 from lutra.ir.text import text_of_module
 from lutra.passes import Pipeline
-from strategies import integer_graphs, quantized_graphs
+from lutra.testing.graphs import integer_graphs, quantized_graphs
 
 EXACT = ("canonicalize", "cse", "dce", "fold-constants", "clean")
 
 
 @given(integer_graphs(most=10), st.sampled_from(EXACT))
 def test_clean_up_is_exact(graph: Graph, name: str) -> None:
-    inputs = strategies.samples(graph)
-    _, kept = strategies.run_all(graph, inputs)
+    inputs = samples(graph)
+    _, kept = run_all(graph, inputs)
     wanted = Interpreter(graph).run(inputs)
     module = Module([graph])
     Pipeline.parse(name).execute(module)
@@ -47,8 +47,8 @@ def test_clean_up_widens_no_result(graph: Graph) -> None:
 
 @given(quantized_graphs())
 def test_partition_keeps_results(graph: Graph) -> None:
-    inputs = strategies.samples(graph)
-    _, kept = strategies.run_all(graph, inputs)
+    inputs = samples(graph)
+    _, kept = run_all(graph, inputs)
     assume(kept.any())
     feeds = {node.name: x[kept] for node, x in zip(graph.inputs, inputs, strict=True)}
     module = Module([graph])

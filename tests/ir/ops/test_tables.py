@@ -14,7 +14,7 @@ from lutra.ir.ops import Assume, Lookup, Max, Mul, Round
 from lutra.ir.ops.tables import compress_table, extremes
 from lutra.ir.parser import parse_graph
 from lutra.ir.types import Int
-from strategies import arrays
+from lutra.testing.graphs import arrays
 
 
 def value(lo: int, hi: int, *shape: int) -> Input:

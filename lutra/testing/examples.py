@@ -1,4 +1,4 @@
-"""Tests of passes as text files, which are the documentation's examples as well.
+"""Tests of passes as text files, which may be examples for a reader as well.
 
     What the example shows, in a sentence or two.
 
@@ -18,7 +18,7 @@
     == after                    or `== error`
     ...
 
-`samples` and `context` may be missing. `pytest tests/passes --regenerate` writes the last section.
+`samples` and `context` may be missing.
 """
 
 from __future__ import annotations
@@ -30,41 +30,23 @@ from pathlib import Path
 
 import numpy as np
 
-from lutra.ir.core import Module, Op, Value, op
+from lutra.ir.core import Module
 from lutra.ir.errors import Error
-from lutra.ir.ops import Lookup
 from lutra.ir.parser import parse_module
-from lutra.ir.text import text_of_module
-from lutra.ir.types import Array, Int
+from lutra.ir.types import Array
 from lutra.passes import Context, Pipeline
+from lutra.testing.checks import assert_equal, check_pass, full_text
 
-
-@op("example.square")
-class Square(Op):
-    """x * x, as a plugin might declare it; the examples of `decompose` hold one."""
-
-    x: Value
-
-    def infer(self) -> Int:
-        x = self.x.int_type
-        return Int.of(x.shape, 0, np.maximum(x.lo**2, x.hi**2))
-
-    def eval(self, x: Array) -> Array:
-        return x * x
-
-    def decompose(self) -> Value:
-        type = self.x.int_type
-        base = -(1 << (type.bits - 1)) if type.signed else 0
-        return Lookup(self.x, base, (base + np.arange(1 << type.bits)) ** 2).result
-
-
-DATA = Path(__file__).parent / "passes" / "data"
 SECTIONS = ("pipeline", "samples", "context", "before", "after", "error")
 
 
 @dataclass(frozen=True)
 class PassFile:
-    """One example: `sections` by name, `title` in front of them."""
+    """One example: `sections` by name, `title` in front of them.
+
+    `PassFile.read(path).check()` is a test; `PassFile.read(path).regenerated().write()` writes what
+    the passes do now as what they should do.
+    """
 
     path: Path
     title: str
@@ -72,6 +54,7 @@ class PassFile:
 
     @classmethod
     def read(cls, path: Path) -> PassFile:
+        """Read an example. ValueError where the file has other sections, or says not what it is."""
         title, *parts = re.split(r"^== (\w+)\n", path.read_text(encoding="utf-8"), flags=re.M)
         names, bodies = parts[::2], parts[1::2]
         unknown = set(names) - {*SECTIONS}
@@ -109,18 +92,29 @@ class PassFile:
             self.pipeline.execute(module, self.context)
         except Error as error:
             return "error", error.render()
-        return "after", full_text(module)
+        return "after", full_text(module).strip()
+
+    def check(self, *, idempotent: bool = True) -> None:
+        """Check that the passes do as the file says: `check_pass`, or the text of the error."""
+        if "error" in self.sections:
+            name, text = self.outcome()
+            assert_equal(self.sections["error"], text, f"{self.path}: another {name}")
+            return
+        check_pass(
+            self.before(),
+            self.pipeline,
+            self.sections["after"],
+            context=self.context,
+            idempotent=idempotent,
+        )
+        assert_equal(
+            full_text(parse_module(self.sections["after"])).strip(),
+            self.sections["after"],
+            f"{self.path}: written in another form",
+        )
 
     def regenerated(self) -> PassFile:
+        """The example with what the passes do now."""
         name, text = self.outcome()
         kept = {k: v for k, v in self.sections.items() if k not in ("after", "error")}
         return replace(self, sections={**kept, name: text})
-
-
-def full_text(module: Module) -> str:
-    """The module with all its constants, as the parser reads it."""
-    return text_of_module(module, limit=None).strip()
-
-
-def all_files() -> list[Path]:
-    return sorted(DATA.glob("*/*.txt"))

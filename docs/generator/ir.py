@@ -8,7 +8,7 @@ import typing
 import numpy as np
 import onnx.parser
 
-from generator.markdown import prose
+from generator.markdown import fenced, prose
 from lutra.frontends.onnx import import_model
 from lutra.ir import core, ops, parser
 from lutra.ir.text import Printer
@@ -92,7 +92,7 @@ def level(pipeline: str) -> str:
     corners = np.array([[[-1, -1]], [[-1, 1]], [[1, -1]], [[1, 1]]], np.float32)
     if pipeline:
         Pipeline.parse(pipeline).execute(module, Context(samples={"x": corners}))
-    return f"```text\n{str(module).strip()}\n```"
+    return fenced(str(module).strip())
 
 
 QUANTIZED = "clean,calibrate,quantize{weights=4,activations=3,inputs=4}"

@@ -27,10 +27,14 @@ def block(text: str) -> str:
     """A docstring's paragraph, code or list."""
     lines = text.splitlines()
     if all(line.startswith("    ") for line in lines):
-        return "\n".join(["```text", *(line[4:] for line in lines), "```"])
+        return fenced("\n".join(line[4:] for line in lines))
     if _ITEM.match(lines[0]) and all(_ITEM.match(x) or x.startswith(" ") for x in lines):
         return "\n".join(_listed(line) for line in lines)
     return text
+
+
+def fenced(text: str) -> str:
+    return f"```text\n{text}\n```"
 
 
 _ITEM = re.compile(r"([a-z][\w-]*(?:, [a-z][\w-]*)*)(?:: | {2,})(?=\S)")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
 
-from generator.markdown import first_paragraph, prose, table
+from generator.markdown import fenced, first_paragraph, prose, table
 from lutra.passes import Pass, Pipeline, ordering, registry, spelling
 from lutra.passes.base import Contract
 
@@ -40,8 +41,8 @@ def page(cls: type[Pass]) -> str:
 def _stands_for(cls: type[Pass]) -> Iterator[str]:
     inner = cls().expand()
     if any(type(item) is not cls for item in inner):
-        text = ",\n".join(spelling.spell(item) for item in inner)
-        yield f"With its defaults it stands for\n\n```text\n{text}\n```"
+        yield "With its defaults it stands for"
+        yield fenced(",\n".join(spelling.spell(item) for item in inner))
 
 
 def _facts(cls: type[Pass]) -> str:
@@ -97,14 +98,33 @@ def _rules(cls: type[Pass]) -> Iterator[str]:
 
 
 def _examples(cls: type[Pass]) -> Iterator[str]:
-    folder = EXAMPLES / cls.name
-    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+    files = sorted((EXAMPLES / cls.name).glob("*.txt"))
     if files:
         yield "## Examples"
-        yield "The tests of this pass, from `tests/passes/data/`."
+        yield f"These are tests of the pass, in `tests/passes/data/{cls.name}/`."
     for file in files:
-        yield f"### {file.stem.replace('_', ' ').replace('-', ' ')}"
-        yield f"```text\n{file.read_text(encoding='utf-8').strip()}\n```"
+        yield f"### {file.stem.replace('-', ' ').capitalize()}"
+        yield from _example(file.read_text(encoding="utf-8"))
+
+
+def _example(text: str) -> Iterator[str]:
+    """A test's text: a title, then sections `== name`."""
+    title, *parts = re.split(r"^== (\w+)\n", text, flags=re.M)
+    sections = {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    yield title.strip()
+    pipeline, before = f"`{sections['pipeline']}`", sections["before"]
+    for name, what in (("samples", "calibration samples"), ("context", "a context")):
+        if name in sections:
+            yield f"With {what} of"
+            yield fenced(sections[name])
+    if sections.get("after") == before:
+        yield f"{pipeline} leaves as it is"
+        yield fenced(before)
+        return
+    yield f"{pipeline} {'makes of' if 'after' in sections else 'refuses'}"
+    yield fenced(before)
+    yield "this:" if "after" in sections else "with"
+    yield fenced(sections["after"] if "after" in sections else sections["error"])
 
 
 def named_pipelines() -> str:

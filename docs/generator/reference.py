@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
-from generator.markdown import first_paragraph, table
+from generator.markdown import fenced, first_paragraph, table
 from lutra.experiment import metrics
 from lutra.ir import errors, traits
 
@@ -97,5 +97,5 @@ def example_error(run: Callable[[], object]) -> str:
     try:
         run()
     except errors.Error as error:
-        return f"```text\n{error.render()}\n```"
+        return fenced(error.render())
     raise AssertionError("nothing failed")

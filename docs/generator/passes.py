@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import typing
 from collections.abc import Iterator
 from importlib import import_module
@@ -13,6 +12,7 @@ from types import UnionType
 from generator.markdown import fenced, first_paragraph, prose, table
 from lutra.passes import Pass, Pipeline, ordering, registry, spelling
 from lutra.passes.base import Contract
+from lutra.testing import PassFile
 
 EXAMPLES = Path(__file__).parents[2] / "tests" / "passes" / "data"
 
@@ -104,14 +104,12 @@ def _examples(cls: type[Pass]) -> Iterator[str]:
         yield f"These are tests of the pass, in `tests/passes/data/{cls.name}/`."
     for file in files:
         yield f"### {file.stem.replace('-', ' ').capitalize()}"
-        yield from _example(file.read_text(encoding="utf-8"))
+        yield from _example(PassFile.read(file))
 
 
-def _example(text: str) -> Iterator[str]:
-    """A test's text: a title, then sections `== name`."""
-    title, *parts = re.split(r"^== (\w+)\n", text, flags=re.M)
-    sections = {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
-    yield title.strip()
+def _example(example: PassFile) -> Iterator[str]:
+    sections = example.sections
+    yield example.title
     pipeline, before = f"`{sections['pipeline']}`", sections["before"]
     for name, what in (("samples", "calibration samples"), ("context", "a context")):
         if name in sections:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter, is_
 from typing import Any, ClassVar, TypeVar
 
 from typing_extensions import dataclass_transform
@@ -24,14 +25,18 @@ T = TypeVar("T", bound="Op")
 
 
 class Value:
-    """The result of an operation. `users` are the operations that read it, each named once."""
+    """The result of an operation. `users` are the operations that read it, each named once.
 
-    __slots__ = ("_users", "index", "owner", "type")
+    clear: whether it is known at compile time: a constant, or a function of constants alone.
+    """
 
-    def __init__(self, owner: Op, index: int, type: Type) -> None:
+    __slots__ = ("_users", "clear", "index", "owner", "type")
+
+    def __init__(self, owner: Op, index: int, type: Type, clear: bool = False) -> None:
         self.owner = owner
         self.index = index
         self.type = type
+        self.clear = clear
         self._users: dict[Op, None] = {}
 
     @property
@@ -72,28 +77,42 @@ class Op:
     pure: ClassVar[bool] = True
     """False for the operations that stay even when nothing reads them."""
 
+    operands: tuple[Value, ...]
+    """All operands that are present, in order."""
+
     loc: tuple[str, ...]
     results: tuple[Value, ...]
     graph: Graph | None
     _prev: Op | None
     _next: Op | None
+    _basis: tuple[object, ...]
+    _derived: tuple[Type, ...]
 
     def __post_init__(self) -> None:
         self.loc = ()
         self.graph = self._prev = self._next = None
+        self._basis = ()
         self.normalise()
-        problems = list(self.check())
+        problems = [*self.check()]
         if problems:
             raise VerifyError("V001", f"{self.opname}: " + "; ".join(problems))
-        self.results = tuple(Value(self, i, t) for i, t in enumerate(self.result_types()))
+        self._make_results(self.result_types())
+
+    def _make_results(self, types: tuple[Type, ...]) -> None:
+        clear = self.is_clear()
+        self.results = tuple([Value(self, i, type, clear) for i, type in enumerate(types)])
 
     # --- what a subclass declares ---------------------------------------------------------------
     def normalise(self) -> None:
         """Bring attributes to their one form (frozen int64 arrays, tuples)."""
 
     def infer(self) -> Type | tuple[Type, ...]:
-        """Types of the results, with exact ranges."""
+        """Types of the results, with exact ranges: from fields and operands' types, no more."""
         raise NotImplementedError(self.opname)
+
+    def is_clear(self) -> bool:
+        """Whether the results are known at compile time."""
+        return False
 
     def check(self) -> Iterator[str]:
         """Yield what is wrong with operands and attributes."""
@@ -112,8 +131,18 @@ class Op:
 
     # --- what follows from the declaration ------------------------------------------------------
     def result_types(self) -> tuple[Type, ...]:
-        types = self.infer()
-        return types if isinstance(types, tuple) else (types,)
+        """What `infer` says; asked again only where it has something new to read."""
+        basis = self._what_infer_reads()
+        if len(basis) != len(self._basis) or not all(map(is_, basis, self._basis)):
+            types = self.infer()
+            self._derived = types if isinstance(types, tuple) else (types,)
+            self._basis = basis
+        return self._derived
+
+    def _what_infer_reads(self) -> tuple[object, ...]:
+        """Fields and operands' types. All are immutable: the same objects give the same result."""
+        types = [value.type for value in self.operands]
+        return (type(self), *types, *[getattr(self, name) for name in self.attribute_fields])
 
     @property
     def result(self) -> Value:
@@ -122,31 +151,36 @@ class Op:
         return value
 
     @property
-    def operands(self) -> tuple[Value, ...]:
-        found: list[Value] = []
-        for name in self.operand_fields:
-            field = getattr(self, name)
-            if isinstance(field, Value):
-                found.append(field)
-            else:
-                found += [value for value in field if value is not None]
-        return tuple(found)
-
-    @property
     def attributes(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.attribute_fields}
 
     def copy(self: T, mapping: Mapping[Value, Value], **attributes: Any) -> T:
         """A detached copy that reads `mapping[v]` instead of v, with some attributes changed."""
-        fields = self.attributes
+        operands: dict[str, Any] = {}
         for name in self.operand_fields:
             field = getattr(self, name)
             if isinstance(field, Value):
-                fields[name] = mapping.get(field, field)
+                operands[name] = mapping.get(field, field)
             else:
-                fields[name] = tuple(v if v is None else mapping.get(v, v) for v in field)
-        new = type(self)(**{**fields, **attributes})
+                operands[name] = tuple([v if v is None else mapping.get(v, v) for v in field])
+        if attributes:
+            new = type(self)(**{**self.attributes, **operands, **attributes})
+        else:
+            new = self._twin(operands)
         new.loc = self.loc
+        return new
+
+    def _twin(self: T, operands: dict[str, Any]) -> T:
+        """A copy with other operands. Where these have the old ones' types, nothing is derived."""
+        new = object.__new__(type(self))
+        vars(new).update(self.attributes, **operands)
+        basis = new._what_infer_reads()
+        if len(basis) == len(self._basis) and all(map(is_, basis, self._basis)):
+            new.graph = new._prev = new._next = None
+            new._basis, new._derived = basis, self._derived
+            new._make_results(self._derived)
+        else:
+            new.__post_init__()
         return new
 
     def __repr__(self) -> str:
@@ -164,6 +198,7 @@ def op(name: str) -> Callable[[type[T]], type[T]]:
         cls.field_types = _field_types(cls)
         cls.operand_fields = tuple(n for n, t in cls.field_types.items() if _is_operand(t))
         cls.attribute_fields = tuple(n for n in cls.field_types if n not in cls.operand_fields)
+        cls.operands = property(_reader(cls))  # type: ignore[assignment]
         if name in OPS and OPS[name].__module__ != cls.__module__:
             raise PipelineError(
                 "P006", f"{OPS[name].__module__} and {cls.__module__} both declare an op {name!r}"
@@ -179,6 +214,24 @@ def _field_types(cls: type) -> dict[str, Any]:
     """The dataclass fields of a class and their annotations, evaluated where they were written."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _reader(cls: type[Op]) -> Callable[[Op], tuple[Value, ...]]:
+    """What gives an operation's operands. It is called most of all: single fields go fast."""
+    names = cls.operand_fields
+    if not names:
+        return lambda op: ()
+    get: Callable[[Op], Any] = attrgetter(*names)
+    if all(cls.field_types[name] is Value for name in names):
+        return get if len(names) > 1 else lambda op: (get(op),)
+
+    def read(op: Op) -> tuple[Value, ...]:
+        found: list[Value] = []
+        for field in get(op) if len(names) > 1 else (get(op),):
+            found += (field,) if isinstance(field, Value) else [v for v in field if v is not None]
+        return tuple(found)
+
+    return read
 
 
 def _is_operand(hint: Any) -> bool:

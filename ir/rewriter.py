@@ -101,10 +101,14 @@ class Rewriter:
         """Let the users of `old` (all, or `only` these) read `new` instead."""
         if old is new:
             return
-        users = [user for user in old.users if only is None or user in only]
+        users = (
+            old.users
+            if only is None
+            else [user for user in dict.fromkeys(only) if user in old._users]
+        )
         for user in users:
             self._substitute(user, old, new)
-        if new.type != old.type:
+        if new.type != old.type or new.clear != old.clear:
             self._retype(new.owner, users)
         self.changes += 1
         self.graph.version += 1
@@ -148,7 +152,7 @@ class Rewriter:
         new._users[user] = None
 
     def _retype(self, start: Op, users: Sequence[Op]) -> None:
-        """Infer again, from `users` on, as long as types change; all stand behind `start`.
+        """Infer again, from `users` on, as long as something changes; all stand behind `start`.
 
         In the graph's order, so that no operation sees an operand of old type beside one of new.
         """
@@ -157,9 +161,10 @@ class Rewriter:
         while pending and node is not None:
             if node in pending:
                 pending.remove(node)
+                clear = node.is_clear()
                 for value, type in zip(node.results, _types(node), strict=True):
-                    if value.type != type:
-                        value.type = type
+                    if value.type != type or value.clear != clear:
+                        value.type, value.clear = type, clear
                         pending.update(value.users)
                 self._touch(node, *pending)
             node = node._next
@@ -171,8 +176,8 @@ def _absorbed(node: Op, kept: set[Op]) -> tuple[str, ...]:
     dying, stack = {node}, [value.owner for value in node.operands]
     while stack:
         op = stack.pop()
-        users = {user for value in op.results for user in value.users}
-        if op.pure and op not in kept and op not in dying and users <= dying:
+        dies = all(user in dying for value in op.results for user in value._users)
+        if dies and op.pure and op not in kept and op not in dying:
             dying.add(op)
             origins = merge(op.loc, origins)
             stack += [value.owner for value in op.operands]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lutra.ir.core import Graph, Input, Op, Value
-from lutra.ir.ops import Constant, Dequantize, IntConstant, Observe, Onnx, Quantize, constant_of
+from lutra.ir.ops import Dequantize, Observe, Onnx, Quantize, constant_of
 from lutra.ir.traits import WEIGHTED, Trait, trait
 from lutra.ir.types import Array, Tensor
 
@@ -18,16 +18,12 @@ AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 
 def is_clear(value: Value) -> bool:
     """Whether a value is known at compile time: constants, and what depends on them alone."""
-    op = value.owner
-    if isinstance(op, Constant | IntConstant):
-        return True
-    derived = isinstance(op, Dequantize | Onnx) and bool(op.operands)
-    return derived and all(map(is_clear, op.operands))
+    return value.clear
 
 
 def encrypted_operands(op: Op) -> list[Value]:
     """Operands that are not known at compile time."""
-    return [value for value in op.operands if not is_clear(value)]
+    return [value for value in op.operands if not value.clear]
 
 
 def _is(op: Op, *kinds: Trait) -> bool:

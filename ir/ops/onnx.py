@@ -25,6 +25,9 @@ class Constant(Op):
     def infer(self) -> Tensor:
         return Tensor(self.value.shape, self.value.dtype.name)
 
+    def is_clear(self) -> bool:
+        return True
+
     def eval(self) -> Array:
         return self.value[None]
 
@@ -53,6 +56,9 @@ class Onnx(Op):
 
     def infer(self) -> tuple[Type, ...]:
         return self.types
+
+    def is_clear(self) -> bool:
+        return bool(self.operands) and all(value.clear for value in self.operands)
 
     def check(self) -> Iterator[str]:
         integers = [value.type for value in self.operands if not isinstance(value.type, Tensor)]

@@ -96,6 +96,9 @@ class IntConstant(Op):
     def infer(self) -> Int:
         return Int.of(self.value.shape, self.value, self.value)
 
+    def is_clear(self) -> bool:
+        return True
+
     def eval(self) -> Array:
         return self.value[None]
 
@@ -126,6 +129,9 @@ class Dequantize(Op):
 
     def infer(self) -> Tensor:
         return Tensor(self.q.int_type.shape)
+
+    def is_clear(self) -> bool:
+        return self.q.clear
 
     def eval(self, q: Array) -> Array:
         return (q - self.zero_point).astype(np.float32) * self.scale + self.offset

@@ -9,7 +9,7 @@ import pytest
 
 from lutra.ir.core import OPS, Graph, Input, Module, Op, Return, Value, op
 from lutra.ir.errors import PipelineError, VerifyError
-from lutra.ir.ops import Add, Concat, MatMul, Neg, Onnx
+from lutra.ir.ops import Add, Concat, Constant, MatMul, Neg, Onnx
 from lutra.ir.parser import parse_graph
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array, Int, Ints, Tensor
@@ -177,3 +177,42 @@ def test_adding_a_value_to_itself() -> None:
     x = Input("x", Int.of((), 0, 3)).result
     add = Add(x, x)
     assert add.operands == (x, x)
+
+
+def test_clear_is_what_depends_on_constants_alone() -> None:
+    graph = parse_graph("""
+        %x = input : float32[2]
+        %c = constant value=[1.0, 2.0]
+        %w = int_constant value=[1, 2]
+        %0 = dequantize %w, scale=0.5, zero_point=0, offset=0.0
+        %1 = onnx.Add %c, %0 : float32[2]
+        %2 = onnx.Add %1, %x : float32[2]
+        %3 = onnx.RandomNormal shape=[2] : float32[2]
+        return %2, %3
+    """)
+    clear = [all(value.clear for value in node.results) for node in graph.ops]
+    assert clear == [False, True, True, True, True, False, False, True]  # `return` has no results
+    assert [v.clear for node in graph.clone().ops for v in node.results] == clear[:-1]
+
+
+def test_clear_follows_what_is_replaced_through_any_depth() -> None:
+    graph = Graph()
+    rewriter = Rewriter(graph)
+    x = last = rewriter.input("x", Tensor((1,)))
+    for _ in range(3000):
+        last = rewriter.insert(Onnx((last,), "Relu", (Tensor((1,)),), {})).result
+    rewriter.returns([last])
+    assert not last.clear
+    constant = rewriter.insert(Constant(np.float32([1])), before=x.owner)
+    rewriter.replace_uses(x, constant.result)
+    assert last.clear
+    assert last.type == Tensor((1,))
+
+
+def test_a_copy_derives_types_only_where_its_operands_have_others() -> None:
+    graph = parse_graph(TEXT)
+    (negation,) = graph.of(Neg)
+    same = negation.copy({})
+    assert same.result.type is negation.result.type
+    other = negation.copy({negation.x: Input("y", Int.of((3,), 1, 2)).result})
+    assert other.result.type == Int.of((3,), -2, -1)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from lutra.ir.core import Graph, Module, Op
@@ -54,6 +55,14 @@ def stale_type(graph: Graph) -> None:
     at(graph, Neg).result.type = Int.of((2,), -15, 1)
 
 
+def other_term(graph: Graph) -> None:
+    at(graph, AddClear).c = np.array(2)  # type: ignore[attr-defined]
+
+
+def said_to_be_clear(graph: Graph) -> None:
+    at(graph, Onnx).result.clear = True
+
+
 def wrong_onnx_type(graph: Graph) -> None:
     node = at(graph, Onnx)
     node.types = (Tensor((3,)),)  # type: ignore[attr-defined]
@@ -81,6 +90,8 @@ def twin_inputs(graph: Graph) -> None:
         (erased_user, "V002", "add_clear .* a user is listed that does not read the result"),
         (bad_attribute, "V001", "round .* lsbs=0 is not within 1 to 61"),
         (stale_type, "V001", r"neg .* the type is i5.2. in .-15, 1., derived is .* in .-15, 0."),
+        (other_term, "V001", r"add_clear .* in .-14, 1., derived is .* in .-13, 2."),
+        (said_to_be_clear, "V001", "onnx .* clear is True, derived is False"),
         (wrong_onnx_type, "V001", r"onnx .* the type of Relu is float32.2., not float32.3."),
         (two_returns, "V001", "return .* `return` is not the last operation"),
         (no_return, "V001", "graph 'main' does not end with `return`"),

@@ -114,6 +114,14 @@ def test_a_pass_is_written_tested_and_installed_as_shown(tmp_path: Path) -> None
     assert_python_prints(page, tmp_path, site)
 
 
+def test_the_command_line_works_as_shown(tmp_path: Path) -> None:
+    page = DOCS / "opt.md"
+    write_files(page, tmp_path)
+    for block in blocks(page):
+        for command, wanted in console(block):
+            assert_prints(wanted, run(command, tmp_path))
+
+
 def console(block: Block) -> Iterator[tuple[str, str]]:
     """Commands and what they print."""
     if block.language == "console":

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from lutra.ir.core import Graph, Input, Op, Value
+from lutra.ir.core import Graph, Op, Value
 from lutra.ir.ops import Dequantize, IntConstant, Onnx, Quantize
 from lutra.ir.rewriter import Rewriter
-from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.traits import WEIGHTED
 from lutra.passes.base import Context, Pass, Within
 from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.flow import is_onnx
 from lutra.passes.quantize_linear import QuantizeLinear
-from lutra.passes.rules_linear import constant, node
+from lutra.passes.rules import apply_rules
+from lutra.passes.rules_qoperator import QOPERATOR_RULES
+from lutra.passes.rules_quantized import as_floats
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,8 @@ class ImportQuantized(Pass):
     - QuantizeLinear and DequantizeLinear become `quantize` and `dequantize`, also with a Clip to
       fewer bits or movements of elements between them (QDQ, QCDQ), and so do their constants. Fake
       quantizers (QONNX) are imported as such pairs already.
+    - Operators on quantized operands (QOperator: QLinearConv, MatMulInteger, ...) become float
+      operators between those.
     - Quantization that no layer comes behind is left to the client, as float operators.
 
         %1 = onnx.QuantizeLinear %x, %s          ->    %1 = quantize %x, scale=0.5, lo=-4, hi=3
@@ -44,6 +44,7 @@ class ImportQuantized(Pass):
     provides = frozenset({"quantized"})
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        apply_rules(graph, rewriter, QOPERATOR_RULES, context.log)
         needed = _before_layers(graph)
         pairs = QuantizeLinear(rewriter)
         for op in graph.ops:
@@ -73,40 +74,19 @@ def _quantized_layers(graph: Graph) -> Iterator[Op]:
 
 
 def _is_quantized_constant(value: Value) -> bool:
-    seen: set[Op] = set()
-    stack = [value.owner]
+    stack = [value.owner] if value.clear else []
     while stack:
         op = stack.pop()
-        if isinstance(op, Input):
-            return False
-        if op not in seen:
-            seen.add(op)
-            stack += [operand.owner for operand in op.operands]
-    return any(isinstance(op, Quantize | IntConstant) for op in seen)
+        if isinstance(op, Quantize | IntConstant):
+            return True
+        stack += [operand.owner for operand in op.operands]
+    return False
 
 
 def _leave_to_client(op: Quantize, rewriter: Rewriter) -> None:
     """dequantize(quantize(x)) -> the same by float operators, which run in the clear"""
     for user in op.result.users:
         if isinstance(user, Dequantize):
-            floats = _as_floats(op, user)
+            floats = as_floats(op, user)
             rewriter.insert(floats.owner, before=user, loc=op.loc)
             rewriter.replace_uses(user.result, floats)
-
-
-def _as_floats(quantize: Quantize, dequantize: Dequantize) -> Value:
-    """What a value becomes by quantization and back, by float operators."""
-    mode = ROUNDINGS[quantize.rounding]
-    x = node("Div", quantize.x, constant(quantize.scale))
-    steps = node("Abs", x) if mode.symmetric else x
-    steps = node(mode.function, _plus(steps, np.float32(mode.shift)))
-    if mode.symmetric:
-        steps = node("Mul", node("Sign", x), steps)
-    ends = (constant(end, np.float32) for end in (quantize.lo, quantize.hi))
-    steps = node("Clip", _plus(steps, quantize.zero_point), *ends)
-    scaled = node("Mul", _plus(steps, -dequantize.zero_point), constant(dequantize.scale))
-    return _plus(scaled, dequantize.offset)
-
-
-def _plus(x: Value, term: ArrayLike) -> Value:
-    return node("Add", x, constant(term, np.float32)) if np.any(term) else x

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lutra.ir.core import Op, Value
 from lutra.ir.ops import Constant, Dequantize, IntConstant, Movement, Onnx, Quantize, constant_of
 from lutra.ir.rewriter import Rewriter
+from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.traits import WEIGHTED, Trait, trait
 from lutra.ir.types import Array
 from lutra.passes.affine import clear_integers, clear_value
@@ -118,6 +120,46 @@ def quantize_before_movement(op: Dequantize, rw: Rewriter) -> Outcome:
     return None
 
 
+def quantize_once(op: Quantize, rw: Rewriter) -> Outcome:
+    """quantize(f(dequantize(quantize(x)))) -> quantize(f(g(x))), g the same by float operators
+
+    One look-up where there would be two.
+    """
+    value = op.x
+    while value.used_once and isinstance(value.owner, Onnx):
+        operands = encrypted_operands(value.owner)
+        if trait(value.owner) is not Trait.ELEMENTWISE or len(operands) != 1:
+            return no("what it quantizes is no function of single elements")
+        (value,) = operands
+    inner = value.owner
+    quantize = inner.q.owner if isinstance(inner, Dequantize) else None
+    if not isinstance(inner, Dequantize) or not isinstance(quantize, Quantize):
+        return no("what it quantizes was not quantized before")
+    if not (value.used_once and quantize.result.used_once):
+        return no("what was quantized before has other users")
+    floats = rw.insert(as_floats(quantize, inner).owner, before=inner, loc=quantize.loc)
+    rw.replace_uses(value, floats.results[0])
+    return None
+
+
+def as_floats(quantize: Quantize, dequantize: Dequantize) -> Value:
+    """What a value becomes by quantization and back, by float operators, detached."""
+    mode = ROUNDINGS[quantize.rounding]
+    x = node("Div", quantize.x, constant(quantize.scale))
+    steps = node("Abs", x) if mode.symmetric else x
+    steps = node(mode.function, _plus(steps, np.float32(mode.shift)))
+    if mode.symmetric:
+        steps = node("Mul", node("Sign", x), steps)
+    ends = (constant(end, np.float32) for end in (quantize.lo, quantize.hi))
+    steps = node("Clip", _plus(steps, quantize.zero_point), *ends)
+    scaled = node("Mul", _plus(steps, -dequantize.zero_point), constant(dequantize.scale))
+    return _plus(scaled, dequantize.offset)
+
+
+def _plus(x: Value, term: ArrayLike) -> Value:
+    return node("Add", x, constant(term, np.float32)) if np.any(term) else x
+
+
 def _moves_only(move: Onnx, sources: list[Value]) -> bool:
     """Whether a node reads encrypted values as what it moves, and constants beside them."""
     others = [value for value in move.operands if value not in sources]
@@ -150,4 +192,5 @@ QUANTIZED_RULES = (
     factor_into_clear_integers,
     clear_integers_to_floats,
     quantize_before_movement,
+    quantize_once,
 )

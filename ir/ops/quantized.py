@@ -75,6 +75,9 @@ class Quantize(Op):
         if self.lo > self.hi:
             yield f"lo={self.lo} is above hi={self.hi}"
 
+    def is_clear(self) -> bool:
+        return self.x.clear
+
     def infer(self) -> Int:
         return Int.of(self.x.shape, self.lo, self.hi)
 

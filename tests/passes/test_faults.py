@@ -100,6 +100,28 @@ QUANTIZED = """
 %5 = dequantize %4, scale=0.0625, zero_point=0, offset=0.0
 return %5
 """
+QDQ = """
+%x = input : float32[1x2]
+%s = constant value=0.25 : float32[]
+%z = constant value=int8 (1) : int8[]
+%lo = constant value=int8 (-2) : int8[]
+%hi = constant value=int8 (3) : int8[]
+%0 = onnx.QuantizeLinear %x, %s, %z : int8[1x2]  loc "q"
+%1 = onnx.Clip %0, %lo, %hi : int8[1x2]  loc "clip"
+%2 = onnx.DequantizeLinear %1, %s, %z : float32[1x2]  loc "dq"
+%w = constant value=int8 [[1, -2], [3, 4]] : int8[2x2]
+%ws = constant value=[0.5, 1.5] : float32[2]
+%3 = onnx.DequantizeLinear %w, %ws, axis=0 : float32[2x2]  loc "dq w"
+%4 = onnx.MatMul %2, %3 : float32[1x2]  loc "fc"
+return %4
+"""
+WEIGHTS = """
+%x = input : float32[1x2]
+%w = int_constant value=[[1, -2], [3, 4]]
+%0 = dequantize %w, scale=[[0.5], [0.25]], zero_point=0, offset=0.0
+%1 = onnx.Gemm %x, %0, alpha=3.0, transB=1 : float32[1x2]  loc "gemm"
+return %1
+"""
 TWO_LAYERS = """
 %x = input : float32[1x2]
 %w = constant value=float32 [[1.0, 2.0], [-3.0, 4.0]]
@@ -271,6 +293,48 @@ FAULTS = [
         'rising = op.op_type in ("Add", "Sub") or (c > 0).all()',
         "rising = True",
         "monotone_before_max_pool",
+    ),
+    Fault(
+        "canonicalize",
+        "factor of the weights forgotten",
+        WEIGHTS,
+        ("rules_quantized", "canonicalize"),
+        "x.scale * k",
+        "x.scale",
+        "factor_into_clear_integers",
+    ),
+    Fault(
+        "canonicalize",
+        "scales that do not move with their weights",
+        WEIGHTS,
+        ("rules_quantized", "canonicalize"),
+        "Dequantize(clear, result.scale,",
+        "Dequantize(clear, source.scale,",
+        "move_clear_integers",
+    ),
+    Fault(
+        "import-quantized",
+        "zero point forgotten",
+        QDQ,
+        ("quantize_linear", "import_quantized"),
+        'Quantize(_cast(x, "float32"), *grid, *bounds)',
+        'Quantize(_cast(x, "float32"), grid[0], ZERO, *bounds)',
+    ),
+    Fault(
+        "import-quantized",
+        "bits forgotten",
+        QDQ,
+        ("quantize_linear", "import_quantized"),
+        "hi = min(quantize.hi, hi if high is None else int(high.reshape(())))",
+        "hi = quantize.hi",
+    ),
+    Fault(
+        "import-quantized",
+        "scales along the wrong axis",
+        QDQ,
+        ("quantize_linear", "import_quantized"),
+        "-1 if i == axis else 1",
+        "1 if i == axis else -1",
     ),
     Fault(
         "cse",

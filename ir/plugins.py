@@ -6,12 +6,12 @@ and for nobody else.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 from lutra.ir.errors import Error, PipelineError
@@ -48,7 +48,10 @@ class Plugins:
 
     def owners(self, name: str) -> list[str]:
         """The packages that provide a name: one, unless there is none or they clash."""
-        return [*self.others(name), *sorted(map(_package, self._points().get(name, ())))]
+        return self._owners(name, self._points().get(name, ()))
+
+    def _owners(self, name: str, points: Sequence[EntryPoint]) -> list[str]:
+        return [*self.others(name), *sorted(map(_package, points))]
 
     def load(self, name: str) -> Any:
         """What another package provides under a name; None where none does.
@@ -56,16 +59,16 @@ class Plugins:
         Errors: P006 where several packages provide the name, P007 where it does not load or is not
         what it should be.
         """
-        owners = self.owners(name)
+        points = self._points().get(name, ())
+        if not points:
+            return None
+        owners = self._owners(name, points)
         if len(owners) > 1:
             raise PipelineError(
                 "P006",
                 f"{' and '.join(owners)} both provide {_article(self.kind)} {name!r}",
                 help=f"uninstall one of them: {', '.join(owners)}",
             )
-        points = self._points().get(name, ())
-        if not points:
-            return None
         title = f"{self.kind} {name!r} of {owners[0]}"
         try:
             found = points[0].load()
@@ -103,12 +106,12 @@ def _by_name(group: str, stamp: Stamp) -> Mapping[str, tuple[EntryPoint, ...]]:
 
 def _stamp() -> Stamp:
     """Changes when packages come or go: the folders that are searched, and when they changed."""
-    return tuple((folder, _changed(Path(folder))) for folder in sys.path)
+    return tuple((folder, _changed(folder)) for folder in sys.path)
 
 
-def _changed(folder: Path) -> int:
+def _changed(folder: str) -> int:
     try:
-        return folder.stat().st_mtime_ns
+        return os.stat(folder or ".").st_mtime_ns  # noqa: PTH116  (asked for often)
     except OSError:
         return 0
 

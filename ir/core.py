@@ -224,14 +224,15 @@ def _reader(cls: type[Op]) -> Callable[[Op], tuple[Value, ...]]:
     get: Callable[[Op], Any] = attrgetter(*names)
     if all(cls.field_types[name] is Value for name in names):
         return get if len(names) > 1 else lambda op: (get(op),)
+    if len(names) == 1:
+        return lambda op: _present(get(op))
+    return lambda op: _present(
+        tuple([v for f in get(op) for v in ((f,) if isinstance(f, Value) else f)])
+    )
 
-    def read(op: Op) -> tuple[Value, ...]:
-        found: list[Value] = []
-        for field in get(op) if len(names) > 1 else (get(op),):
-            found += (field,) if isinstance(field, Value) else [v for v in field if v is not None]
-        return tuple(found)
 
-    return read
+def _present(values: tuple[Any, ...]) -> tuple[Value, ...]:
+    return tuple([v for v in values if v is not None]) if None in values else values
 
 
 def _is_operand(hint: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import onnx.numpy_helper
 import onnx.shape_inference
 
 from lutra.ir.errors import Error, ModelError, VerifyError
+from lutra.ir.keys import key_of
 from lutra.ir.types import Array, Tensor
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ OPSET = 21
 
 SMALL = 1024
 """Constants of more elements (weights, never axes or sizes) are kept from shape inference."""
+
+MAX_INFERRED = 1 << 13
+_inferred: dict[Hashable, tuple[Tensor, ...]] = {}
+"""What shape inference answered. The verifier asks the same of every node after every pass."""
 
 IR_VERSION = 10
 """Written on every model that Lutra builds; the pinned onnxruntime reads it."""
@@ -64,28 +69,45 @@ def infer_types(
     ModelError F004 where ONNX knows no such operator, F003 where it cannot tell a type; VerifyError
     V001 where the operator does not take these operands.
     """
-    from lutra.ir.ops.onnx import constant_of
-
-    names = ["" if value is None else f"x{i}" for i, value in enumerate(inputs)]
     if domain or not onnx.defs.has(op_type, OPSET):
         raise ModelError("F004", f"no ONNX shape inference for {domain}::{op_type}")
+    types = [None if value is None else _tensor(value) for value in inputs]
+    constants = [None if value is None else _small_constant(value) for value in inputs]
+    key = (op_type, results, key_of(attrs), key_of(types), key_of(constants))
+    if key not in _inferred:
+        if len(_inferred) >= MAX_INFERRED:
+            _inferred.clear()
+        _inferred[key] = _infer(op_type, attrs, types, constants, results)
+    return _inferred[key]
+
+
+def _small_constant(value: Value) -> Array | None:
+    from lutra.ir.ops.onnx import constant_of
+
+    array = constant_of(value)
+    return array if array is not None and array.size <= SMALL else None
+
+
+def _infer(
+    op_type: str,
+    attrs: Mapping[str, Any],
+    inputs: Sequence[Tensor | None],
+    constants: Sequence[Array | None],
+    results: int | None,
+) -> tuple[Tensor, ...]:
+    names = ["" if type is None else f"x{i}" for i, type in enumerate(inputs)]
     schema = onnx.defs.get_schema(op_type, OPSET)
     outputs = [f"y{i}" for i in range(results or max(schema.min_output, 1))]
-    node = onnx.helper.make_node(op_type, names, outputs, domain=domain)
+    node = onnx.helper.make_node(op_type, names, outputs)
     node.attribute.extend(attribute_protos(attrs))
-    present = [(n, v) for n, v in zip(names, inputs, strict=True) if v is not None]
-    constants = ((name, constant_of(value)) for name, value in present)
-    data = {
-        name: onnx.numpy_helper.from_array(constant, name)
-        for name, constant in constants
-        if constant is not None and constant.size <= SMALL
-    }
+    known = zip(names, inputs, strict=True)
+    data = zip(names, constants, strict=True)
     try:
         types = onnx.shape_inference.infer_node_outputs(
             schema,
             node,
-            {n: value_info(n, _tensor(v)).type for n, v in present},
-            data,
+            {name: value_info(name, type).type for name, type in known if type is not None},
+            {name: onnx.numpy_helper.from_array(a, name) for name, a in data if a is not None},
             opset_imports=opset_imports([]),
             ir_version=IR_VERSION,
         )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from lutra.ir.core import Graph, Op
+from lutra.ir.keys import key_of
 from lutra.ir.rewriter import Rewriter
 from lutra.passes.base import Context, Exact, Pass
 
@@ -41,18 +39,5 @@ class EliminateCommonSubexpressions(Pass):
 
 
 def _key(op: Op) -> Hashable:
-    operands = tuple(
-        field if not isinstance(field, tuple) else tuple(id(value) for value in field)
-        for field in (getattr(op, name) for name in op.operand_fields)
-    )
-    return type(op), operands, _hashable(op.attributes)
-
-
-def _hashable(value: Any) -> Hashable:
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
-    if isinstance(value, Mapping):
-        return tuple((name, _hashable(item)) for name, item in sorted(value.items()))
-    if isinstance(value, list | tuple):
-        return tuple(_hashable(item) for item in value)
-    return type(value), value
+    attributes = [key_of(getattr(op, name)) for name in op.attribute_fields]
+    return type(op), *[getattr(op, name) for name in op.operand_fields], *attributes

@@ -216,3 +216,21 @@ def test_a_copy_derives_types_only_where_its_operands_have_others() -> None:
     assert same.result.type is negation.result.type
     other = negation.copy({negation.x: Input("y", Int.of((3,), 1, 2)).result})
     assert other.result.type == Int.of((3,), -2, -1)
+
+
+@pytest.mark.usefixtures("own_ops")
+def test_operands_may_be_single_and_several() -> None:
+    @op("mine.gather")
+    class Pick(Op):
+        """One of xs."""
+
+        index: Value
+        xs: tuple[Value, ...]
+
+        def infer(self) -> Int:
+            return Int.of((), 0, 9)
+
+    a, b, c = (Input(name, Int.of((), 0, 9)).result for name in "abc")
+    assert Pick(a, (b, c)).operands == (a, b, c)
+    x = Input("x", Tensor(())).result
+    assert Onnx((x, None, x), "Mine", (), {}, "mine").operands == (x, x)

@@ -28,7 +28,7 @@ from lutra.passes.bisect import bisect, same_outputs
 from lutra.passes.check_support import CheckSupport
 from lutra.passes.pipeline import is_one
 from lutra.passes.presets import Clean
-from lutra.passes.validate import Validate
+from lutra.passes.validate import Validate, relative_error
 
 # --- what the passes run on -----------------------------------------------------------------------
 INTEGERS = """
@@ -528,6 +528,46 @@ class Claim(Pass):
 @pytest.mark.parametrize("bad", [Silent(), Drop(), Claim()], ids=lambda item: item.name)
 def test_other_ways_to_break_a_promise(bad: Pass) -> None:
     assert_caught(TWO_RESULTS, bad, Context())
+
+
+@dataclass(frozen=True)
+class Root(Pass):
+    """Makes some results no numbers."""
+
+    name: ClassVar[str] = "root"
+    contract: ClassVar[Contract] = Exact
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        for node in list(graph.of(Onnx)):
+            rewriter.replace(node, Onnx(node.inputs, "Sqrt", node.types, {}))
+
+
+def test_what_is_no_number_is_caught() -> None:
+    text = "%x = input : float32[2]\n%0 = onnx.Relu %x : float32[2]\nreturn %0"
+    assert_caught(text, Root(), Context())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ([1.0, 4.0], [1.0, 3.0], 0.25),
+        ([0.0], [0.5], 0.5),
+        ([np.nan, np.inf, 2.0], [np.nan, np.inf, 2.0], 0),
+        ([np.nan, 2.0], [1.0, 2.0], math.inf),
+        ([1.0, 2.0], [np.nan, 2.0], math.inf),
+        ([np.inf], [-np.inf], math.inf),
+        ([True, False], [True, True], 1),
+        ([4, 2], [4, 2], 0),
+        ([1 << 60], [(1 << 60) + 1], np.finfo(float).tiny),
+        ([1], [1.0], math.inf),
+        ([[1]], [1], math.inf),
+        (["a"], ["b"], math.inf),
+        ([], [], 0),
+    ],
+)
+def test_differences(old: list[object], new: list[object], error: float) -> None:
+    assert relative_error((np.array(old),), (np.array(new),)) == error
+    assert relative_error((), (np.array(new),)) == math.inf
 
 
 def test_what_does_not_run_is_caught() -> None:

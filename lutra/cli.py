@@ -1,4 +1,4 @@
-"""The command line: `lutra compile | run | inspect | opt | passes | experiment`."""
+"""The command line: `lutra compile | run | inspect | opt | passes | plugins | experiment`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from lutra.bars import bars
 from lutra.experiment.cli import app as experiment
 from lutra.ir.errors import Error
-from lutra.listing import show_passes
+from lutra.listing import show_passes, show_plugins
 from lutra.opt import opt
 from lutra.signature import Form
 
@@ -50,6 +50,7 @@ app = typer.Typer(
 
 app.command()(opt)
 app.command("passes")(show_passes)
+app.command("plugins")(show_plugins)
 app.add_typer(experiment, name="experiment")
 
 Data = Annotated[

@@ -1,4 +1,4 @@
-"""`lutra passes`: the passes there are, wherever they come from."""
+"""`lutra passes` and `lutra plugins`: what there is, wherever it comes from."""
 
 from __future__ import annotations
 
@@ -28,6 +28,27 @@ def show_passes(
         typer.echo(f"{name}  (pipeline)\n\n{registry.pipeline(name)}")
     else:
         typer.echo("\n".join(described(registry.find(name))))
+
+
+def show_plugins() -> None:
+    """List what other packages plug in, loading all of it; the exit code is 1 if some is broken."""
+    from lutra.backends.registry import BACKENDS
+    from lutra.experiment.metrics import METRICS
+    from lutra.frontends.registry import FRONTENDS
+    from lutra.ir.registry import OPERATIONS
+    from lutra.passes.registry import PASSES, PIPELINES
+
+    failed = False
+    for kind in (PASSES, PIPELINES, OPERATIONS, BACKENDS, FRONTENDS, METRICS):
+        broken = kind.broken()
+        failed |= bool(broken)
+        for name in kind.names():
+            error = broken.get(name)
+            state = "loads" if error is None else f"{error.code}: {error.message}"
+            owners = "+".join(kind.owners(name))
+            typer.echo(f"{kind.kind:8}  {name:16}  {owners:16}  {state}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def listed() -> Iterator[str]:

@@ -65,3 +65,19 @@ def test_broken_ones_are_listed_with_their_errors(install: Install) -> None:
     result = CliRunner().invoke(app, ["passes", "torn"])
     assert result.exit_code == 1
     assert result.stderr.startswith("error[P007]")
+
+
+def test_plugins_of_all_kinds(install: Install) -> None:
+    assert CliRunner().invoke(app, ["plugins"]).exit_code == 0
+    install("acme", {"lutra.passes": "nothing = acme:Nothing", "lutra.ops": "neg = acme:x"}, PASS)
+    install("slate", {"lutra.backends": "slate = slate", "lutra.metrics": "m = slate:len"}, "")
+    result = CliRunner().invoke(app, ["plugins"])
+    assert result.exit_code == 1
+    rows = [line.split(maxsplit=3) for line in result.stdout.splitlines()]
+    assert [row[:3] for row in rows] == [
+        ["pass", "nothing", "acme"],
+        ["op", "neg", "lutra+acme"],
+        ["backend", "slate", "slate"],
+        ["metric", "m", "slate"],
+    ]
+    assert [row[3].split(":")[0] for row in rows] == ["loads", "P006", "P007", "P007"]

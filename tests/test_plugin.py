@@ -62,6 +62,7 @@ def test_the_command_line_knows_it(site: Path) -> None:
     listed = run(site, "lutra", "passes")
     assert "use-square        exact         lutra-squares  Write the product" in listed
     assert "squares           pipeline      lutra-squares  clean,use-square,clean" in listed
+    assert run(site, "lutra", "plugins").count(" lutra-squares ") == 3
     optimised = run(site, "lutra", "opt", "-", "-p", "squares", "--validate", stdin=TEXT)
     assert "%0 = square %x : u3[2] in [0, 4]" in optimised
     legal = run(site, "lutra", "opt", "-", "-p", "decompose", stdin=optimised)

@@ -119,6 +119,38 @@ def movement_before_elementwise(move: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+def function_before_concat(op: Onnx, rw: Rewriter) -> Outcome:
+    """f(Concat(x, ...), c) -> Concat(f(x, c), ...): what f and x make is one function each"""
+    operands = encrypted_operands(op)
+    concat = operands[0].owner if len(operands) == 1 else None
+    if trait(op) is not Trait.ELEMENTWISE or not isinstance(concat, Onnx):
+        return no("not a function of one value's single elements")
+    (joined,) = operands
+    if not is_onnx(concat, "Concat") or not joined.used_once or joined.shape != op.result.shape:
+        return no("it does not read a concatenation that is read only here")
+    clear = [value for value in op.operands if value is not joined]
+    if any(constant_of(value) is None for value in clear):
+        return no("a constant is not folded yet")
+    axis = concat.attrs["axis"] % len(joined.shape) - len(joined.shape)
+    parts: list[Value] = []
+    start = 0
+    for part in concat.operands:
+        span = range(start, start + part.shape[axis])
+        inputs = (part if v is joined else _along(v, axis, span) for v in op.inputs)
+        parts.append(node(op.op_type, *inputs, **op.attrs))
+        start = span.stop
+    rw.replace(op, node("Concat", *parts, **concat.attrs))
+    return None
+
+
+def _along(value: Value | None, axis: int, span: range) -> Value | None:
+    """The part of a constant that lies within `span` on an axis, counted from the last one."""
+    array = constant_of(value)
+    if array is None or array.ndim < -axis or array.shape[axis] == 1:
+        return value
+    return constant(array.take(span, axis))
+
+
 def _leads_to_elementwise(value: Value) -> bool:
     """Whether structural operators lead from a value to a function of it alone."""
     stack, seen = [value], {value}
@@ -140,4 +172,5 @@ FLOAT_RULES = (
     explicit_broadcast,
     monotone_before_max_pool,
     movement_before_elementwise,
+    function_before_concat,
 )

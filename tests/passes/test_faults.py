@@ -341,8 +341,8 @@ FAULTS = [
         "tables not compared",
         TWICE,
         ("cse",),
-        "return type(op), operands, _hashable(op.attributes)",
-        "return type(op), operands",
+        "for name in op.attribute_fields]",
+        "for name in ()]",
     ),
     Fault(
         "dce",

@@ -112,7 +112,7 @@ class Rewriter:
             self._retype(new.owner, users)
         self.changes += 1
         self.graph.version += 1
-        self._touch(new.owner, old.owner, *users)
+        self._touch(new.owner, old.owner, *users, *_sole_readers((old,)))
 
     def insert_after(self, value: Value, node: T) -> T:
         """Insert `node` right behind the definition of `value`."""
@@ -135,7 +135,7 @@ class Rewriter:
         self.graph._unlink(node)
         self.changes += 1
         self.erased += 1
-        self._touch(*(value.owner for value in node.operands))
+        self._touch(*(value.owner for value in node.operands), *_sole_readers(node.operands))
 
     def _own(self, node: Op | None) -> None:
         if node is not None and node.graph is not self.graph:
@@ -168,6 +168,11 @@ class Rewriter:
                         pending.update(value.users)
                 self._touch(node, *pending)
             node = node._next
+
+
+def _sole_readers(values: Sequence[Value]) -> list[Op]:
+    """Those that now read a value alone."""
+    return [next(iter(value._users)) for value in values if value.used_once]
 
 
 def _absorbed(node: Op, kept: set[Op]) -> tuple[str, ...]:

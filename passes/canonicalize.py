@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lutra.ir.core import Graph
+from lutra.ir.core import Graph, Op
 from lutra.ir.rewriter import Rewriter
 from lutra.passes.base import Context, Pass, Within
 from lutra.passes.dce import eliminate_dead_code
@@ -35,6 +35,16 @@ class Canonicalize(Pass):
         before = -1
         while rewriter.changes != before:
             before = rewriter.changes
-            apply_rules(graph, rewriter, RULES, context.log)
-            FoldConstants().run(graph, rewriter, context)
-            eliminate_dead_code(graph, rewriter)
+            self._settle(graph, rewriter, context)
+
+    def _settle(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        """Look at all operations, and again at those near to what folding has changed."""
+        look_at = dict.fromkeys(graph.ops)
+        while look_at:
+            apply_rules(graph, rewriter, RULES, context.log, look_at)
+            changed: dict[Op, None] = {}
+            with rewriter.listening(changed.setdefault):
+                FoldConstants().run(graph, rewriter, context)
+                eliminate_dead_code(graph, rewriter)
+            encrypted = [value for op in changed for value in op.results if not value.clear]
+            look_at = changed | dict.fromkeys(user for value in encrypted for user in value.users)

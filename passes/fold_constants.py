@@ -26,11 +26,15 @@ class FoldConstants(Pass):
         clear: set[Value] = set()
         folded: list[Op] = []
         for op in graph.ops:
+            if not all(value.clear for value in op.results):
+                continue
             if isinstance(op, Constant):
                 clear.add(op.result)
             elif _is_function(op) and clear.issuperset(op.operands):
                 clear.update(op.results)
                 folded.append(op)
+        if not folded:
+            return
         gone = set(folded)
         wanted = [v for op in folded for v in op.results if not gone.issuperset(v.users)]
         for value, array in zip(wanted, Interpreter(graph, wanted).run({}), strict=True):

@@ -3,9 +3,13 @@
 A rule is a function of one operation, typed by the class that it rewrites, whose docstring is an
 equation. It returns None where it rewrote, and `no(reason)` where it refuses:
 
-    @rule(benefit=2)
+    @benefit(2)
     def merge_clear_terms(op: AddClear, rw: Rewriter) -> Outcome:
         '''(x + a) + b -> x + (a + b)'''
+
+    @on("Gemm")
+    def gemm_to_matmul(op: Onnx, rw: Rewriter) -> Outcome:
+        '''Gemm(a, b, c) -> MatMul(a, alpha * b) + beta * c'''
 """
 
 from __future__ import annotations
@@ -13,13 +17,14 @@ from __future__ import annotations
 import inspect
 import typing
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 from lutra.ir.core import Graph, Op
 from lutra.ir.errors import PipelineError
+from lutra.ir.ops import Onnx
 from lutra.ir.rewriter import Rewriter
 
 
@@ -33,7 +38,10 @@ class Refusal:
 
 def no(reason: str, at: Op | None = None) -> Refusal:
     """The answer of a rule that does not apply."""
-    return Refusal(reason, at)
+    return _refusal(reason) if at is None else Refusal(reason, at)
+
+
+_refusal = lru_cache(maxsize=1024)(Refusal)
 
 
 Outcome: TypeAlias = Refusal | None
@@ -86,33 +94,58 @@ def benefit(number: int) -> Callable[[Rule], Rule]:
     return mark
 
 
-def index_rules(rules: Sequence[Rule]) -> dict[type[Op], list[Rule]]:
-    """The rules for each class of operations, by falling benefit, else in the order given."""
-    index: dict[type[Op], list[Rule]] = {}
-    for rule in sorted(rules, key=lambda rule: -getattr(rule, "benefit", 1)):
-        index.setdefault(rewritten_class(rule), []).append(rule)
-    return index
+def on(*op_types: str) -> Callable[[Rule], Rule]:
+    """Decorator: a rule for ONNX nodes of these types (default domain), asked of no other."""
+
+    def mark(rule: Rule) -> Rule:
+        rule.op_types = frozenset(op_types)  # type: ignore[attr-defined]
+        return rule
+
+    return mark
+
+
+class RuleIndex:
+    """Finds the rules for an operation: by falling benefit, else in the order given."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = sorted(rules, key=lambda rule: -getattr(rule, "benefit", 1))
+        self._found: dict[tuple[type[Op], str | None], list[Rule]] = {}
+
+    def rules_for(self, op: Op) -> Sequence[Rule]:
+        key = type(op), op.op_type if isinstance(op, Onnx) and not op.domain else None
+        if key not in self._found:
+            self._found[key] = [rule for rule in self.rules if _fits(rule, *key)]
+        return self._found[key]
+
+
+def _fits(rule: Rule, kind: type[Op], op_type: str | None) -> bool:
+    op_types = getattr(rule, "op_types", None)
+    return rewritten_class(rule) is kind and (op_types is None or op_type in op_types)
 
 
 def apply_rules(
-    graph: Graph, rewriter: Rewriter, rules: Sequence[Rule], log: RuleLog | None = None
+    graph: Graph,
+    rewriter: Rewriter,
+    rules: Sequence[Rule],
+    log: RuleLog | None = None,
+    start: Iterable[Op] | None = None,
 ) -> None:
     """Apply rules until none fires.
 
-    A worklist holds the operations to look at: all at first, then those that were inserted, and
-    the readers and producers of what changed. What is dead by then is erased. Cost grows with the
-    graph and the firings. Error P004 if the rules do not come to rest, naming those that still
-    fire.
+    A worklist holds the operations to look at: at first those of `start` (all, if None), then
+    those that were inserted, and the readers and producers of what changed. What is dead by then
+    is erased. Cost grows with the worklist and the firings. Error P004 if the rules do not come to
+    rest, naming those that still fire.
     """
     log = log or RuleLog()
-    index = index_rules(rules)
-    queue: deque[Op] = deque(op for op in graph.ops if type(op) in index)
+    index = RuleIndex(rules)
+    queue: deque[Op] = deque(filter(index.rules_for, graph.ops if start is None else start))
     queued = set(queue)
-    limit = MAX_FIRINGS * (len(queue) + 1)
+    limit = MAX_FIRINGS * sum(1 for _ in graph.ops)
     recent: Counter[str] = Counter()
 
     def look_again(op: Op) -> None:
-        if (type(op) in index or is_dead(op)) and op not in queued:
+        if op not in queued and (index.rules_for(op) or is_dead(op)):
             queued.add(op)
             queue.append(op)
 
@@ -125,7 +158,7 @@ def apply_rules(
             if is_dead(op):
                 rewriter.erase(op)
                 continue
-            fired = _fire(op, index.get(type(op), ()), rewriter, log)
+            fired = _fire(op, index.rules_for(op), rewriter, log)
             if fired is None:
                 continue
             recent[fired] += 1
@@ -138,7 +171,7 @@ def apply_rules(
 
 def is_dead(op: Op) -> bool:
     """Whether nothing reads an operation that exists only to be read."""
-    return op.pure and not any(value.users for value in op.results)
+    return op.pure and not any(value._users for value in op.results)
 
 
 def _fire(op: Op, rules: Sequence[Rule], rewriter: Rewriter, log: RuleLog) -> str | None:
@@ -161,7 +194,7 @@ def why_not(op: Op, rules: Sequence[Rule]) -> dict[str, Refusal]:
         return {}
     position = list(op.graph.ops).index(op)
     reasons = {}
-    for rule in index_rules(rules).get(type(op), ()):
+    for rule in RuleIndex(rules).rules_for(op):
         twin = op.graph.clone()
         outcome = rule(list(twin.ops)[position], Rewriter(twin))
         if outcome is not None:

@@ -9,18 +9,26 @@ from lutra.ir.ops import Onnx, constant_of, scalar_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import NONDECREASING, Trait, trait
 from lutra.ir.types import Tensor
-from lutra.passes.flow import affine_constant, encrypted_operands, is_clear, is_onnx
-from lutra.passes.rules import Outcome, no
+from lutra.passes.flow import AFFINE, affine_constant, encrypted_operands, is_clear, is_onnx
+from lutra.passes.rules import Outcome, no, on
 from lutra.passes.rules_linear import LINEAR_RULES, constant, node
 
 MONOTONE = NONDECREASING | {"Celu", "Clip", "LeakyRelu", "ThresholdedRelu"}
 """Nondecreasing in their first operand, unless alpha or gamma is negative."""
 
 
+@on("Identity")
+def drop_identity(op: Onnx, rw: Rewriter) -> Outcome:
+    """Identity(x) -> x"""
+    rw.replace(op, op.operands[0])
+    return None
+
+
+@on("Neg", "Sub")
 def negation_to_factor(op: Onnx, rw: Rewriter) -> Outcome:
     """-x -> x * -1 and c - x -> x * -1 + c, which linear operators take in"""
-    x = op.operands[-1] if is_onnx(op, "Neg", "Sub") else None
-    if x is None or is_clear(x) or x.type != Tensor(op.results[0].shape):
+    x = op.operands[-1]
+    if is_clear(x) or x.type != Tensor(op.results[0].shape):
         return no("not the negation of a float value")
     if op.op_type == "Neg":
         rw.replace(op, node("Mul", x, constant(-1, np.float32)))
@@ -31,10 +39,9 @@ def negation_to_factor(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("Sum", "Mean")
 def sum_to_add(op: Onnx, rw: Rewriter) -> Outcome:
     """Sum(x, y, ...) -> x + y + ..., and Mean(x, y, ...) alike"""
-    if not is_onnx(op, "Sum", "Mean"):
-        return no("not a Sum or Mean")
     total, *rest = op.inputs
     assert total is not None
     for value in rest:
@@ -59,6 +66,7 @@ def explicit_broadcast(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on(*MONOTONE, *AFFINE)
 def monotone_before_max_pool(op: Onnx, rw: Rewriter) -> Outcome:
     """f(MaxPool(x)) -> MaxPool(f(x)), for nondecreasing f: the maximum is taken of few bits"""
     pooled = _nondecreasing_in(op)
@@ -81,7 +89,7 @@ def _nondecreasing_in(op: Onnx) -> Value | None:
         rising = op.op_type in ("Add", "Sub") or (c > 0).all()
         return x if uniform and rising else None
     rising = min(op.attrs.get("alpha", 0), op.attrs.get("gamma", 0)) >= 0
-    if not is_onnx(op, *MONOTONE) or not rising:
+    if op.op_type not in MONOTONE or not rising:
         return None
     first, *others = op.operands
     return first if all(scalar_of(value) is not None for value in others) else None
@@ -167,6 +175,7 @@ def _leads_to_elementwise(value: Value) -> bool:
 
 FLOAT_RULES = (
     *LINEAR_RULES,
+    drop_identity,
     negation_to_factor,
     sum_to_add,
     explicit_broadcast,

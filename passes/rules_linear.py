@@ -13,7 +13,7 @@ from lutra.ir.ops import Constant, Onnx, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array
 from lutra.passes.flow import affine_constant, is_clear, is_onnx
-from lutra.passes.rules import Outcome, no
+from lutra.passes.rules import Outcome, no, on
 
 LINEAR_WITH_WEIGHTS = ("Conv", "MatMul")
 
@@ -35,10 +35,9 @@ def reshaped(value: Value, shape: Sequence[int]) -> Value:
     return node("Reshape", value, constant(shape, np.int64))
 
 
+@on("Gemm")
 def gemm_to_matmul(gemm: Onnx, rw: Rewriter) -> Outcome:
     """Gemm(a, b, c) -> MatMul(a, alpha * b) + beta * c"""
-    if not is_onnx(gemm, "Gemm"):
-        return no("not a Gemm")
     a, b, c = gemm.inputs[0], gemm.inputs[1], gemm.input(2)
     if gemm.attrs.get("transA", 0):
         a = node("Transpose", a, perm=[1, 0])
@@ -55,10 +54,9 @@ def gemm_to_matmul(gemm: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("MatMul")
 def matmul_of_matrices(matmul: Onnx, rw: Rewriter) -> Outcome:
     """MatMul(x, w) -> Reshape(MatMul(x', w')): matrices for vectors, as many axes in x as in w"""
-    if not is_onnx(matmul, "MatMul"):
-        return no("not a MatMul")
     x, w = matmul.operands
     rank = 2 if is_clear(x) else max(2, len(w.shape))
     if len(x.shape) >= rank and len(w.shape) >= 2:
@@ -70,10 +68,9 @@ def matmul_of_matrices(matmul: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("MatMul")
 def clear_matmul_encrypted(matmul: Onnx, rw: Rewriter) -> Outcome:
     """MatMul(w, x) -> Transpose(MatMul(Transpose(x), Transpose(w))), for clear w"""
-    if not is_onnx(matmul, "MatMul"):
-        return no("not a MatMul")
     w, x = matmul.operands
     if not is_clear(w) or is_clear(x):
         return no("its first operand is not clear, or its second is")
@@ -89,21 +86,23 @@ def _transposed(value: Value) -> Value:
     return node("Transpose", value, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
+@on("Conv")
 def conv_without_bias(conv: Onnx, rw: Rewriter) -> Outcome:
     """Conv(x, w, b) -> Conv(x, w) + b"""
-    bias = conv.input(2) if is_onnx(conv, "Conv") else None
+    bias = conv.input(2)
     if bias is None:
-        return no("not a Conv with a bias")
+        return no("it has no bias")
     product = node("Conv", *conv.inputs[:2], **conv.attrs)
     shape = (*bias.shape, *(1,) * (len(product.shape) - 2))
     rw.replace(conv, node("Add", product, reshaped(bias, shape)))
     return None
 
 
+@on("Conv")
 def conv_without_padding(conv: Onnx, rw: Rewriter) -> Outcome:
     """Conv(x, w, pads) -> Conv(Pad(x, pads), w)"""
-    if not is_onnx(conv, "Conv") or is_clear(conv.result):
-        return no("not a Conv of an encrypted value")
+    if is_clear(conv.result):
+        return no("no encrypted value is convolved")
     x, w = conv.operands[:2]
     pads = padding(conv, x.shape, w.shape[2:])
     if not any(pads):
@@ -113,10 +112,11 @@ def conv_without_padding(conv: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("AveragePool")
 def pool_without_padding(pool: Onnx, rw: Rewriter) -> Outcome:
     """AveragePool(x, pads) -> AveragePool(Pad(x, pads)) * window / elements averaged"""
-    if not is_onnx(pool, "AveragePool") or is_clear(pool.result):
-        return no("not an AveragePool of an encrypted value")
+    if is_clear(pool.result):
+        return no("no encrypted value is averaged")
     x = pool.operands[0]
     pads = padding(pool, x.shape, pool.attrs["kernel_shape"])
     if not any(pads):
@@ -158,10 +158,9 @@ def _pad(x: Value, pads: Sequence[int]) -> Value:
     return node("Pad", x, amounts, constant(0, np.float32), mode="constant")
 
 
+@on("BatchNormalization")
 def batch_norm_to_affine(bn: Onnx, rw: Rewriter) -> Outcome:
     """BatchNormalization(x) -> x * a + b, with a = scale / sqrt(var + eps), b = bias - mean * a"""
-    if not is_onnx(bn, "BatchNormalization"):
-        return no("not a BatchNormalization")
     if bn.attrs.get("training_mode", 0):
         return no("it is in training mode")
     x, *parameters = bn.operands
@@ -176,9 +175,10 @@ def batch_norm_to_affine(bn: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("Sub", "Div")
 def affine_behind_linear(op: Onnx, rw: Rewriter) -> Outcome:
     """x - c -> x + (-c) and x / c -> x * (1 / c), for constants c behind a linear operator"""
-    affine = affine_constant(op) if is_onnx(op, "Sub", "Div") else None
+    affine = affine_constant(op)
     if affine is None or not _is_linear_sum(affine[0]):
         return no("not a constant subtracted from or dividing a linear operator's result")
     x, c = affine
@@ -191,9 +191,10 @@ def affine_behind_linear(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("Add")
 def merge_terms(op: Onnx, rw: Rewriter) -> Outcome:
     """(x + b) + c -> x + (b + c)"""
-    outer = affine_constant(op) if is_onnx(op, "Add") else None
+    outer = affine_constant(op)
     inner = affine_constant(outer[0].owner) if outer and is_onnx(outer[0].owner, "Add") else None
     if outer is None or inner is None or not outer[0].used_once:
         return no("not a sum of constants added one after the other")
@@ -201,9 +202,10 @@ def merge_terms(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("Add", "Sub")
 def sum_of_multiples(op: Onnx, rw: Rewriter) -> Outcome:
     """(x * a + b) + (x * c + d) -> x * (a + c) + (b + d), and differences alike"""
-    if not is_onnx(op, "Add", "Sub") or any(value.type != op.types[0] for value in op.operands):
+    if any(value.type != op.types[0] for value in op.operands):
         return no("not a sum or difference of floats of one shape")
     (x, a, b), (y, c, d) = map(_multiple, op.operands)
     if x is not y or is_clear(x):
@@ -228,9 +230,10 @@ def _multiple(value: Value) -> tuple[Value, Array, Array]:
     return x, a * factor, b * factor
 
 
+@on("Mul")
 def factor_before_term(op: Onnx, rw: Rewriter) -> Outcome:
     """(x + b) * c -> x * c + b * c, for x a linear operator's result"""
-    outer = affine_constant(op) if is_onnx(op, "Mul") else None
+    outer = affine_constant(op)
     inner = affine_constant(outer[0].owner) if outer and is_onnx(outer[0].owner, "Add") else None
     if outer is None or inner is None or not outer[0].used_once:
         return no("not a factor behind a constant term")
@@ -242,9 +245,10 @@ def factor_before_term(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("Mul")
 def factor_into_weights(op: Onnx, rw: Rewriter) -> Outcome:
     """Conv(x, w) * c -> Conv(x, w * c), and the same for MatMul"""
-    affine = affine_constant(op) if is_onnx(op, "Mul") else None
+    affine = affine_constant(op)
     if affine is None or not is_onnx(affine[0].owner, *LINEAR_WITH_WEIGHTS):
         return no("not a factor behind a linear operator")
     value, c = affine

@@ -14,9 +14,9 @@ from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.traits import WEIGHTED, Trait, trait
 from lutra.ir.types import Array
 from lutra.passes.affine import clear_integers, clear_value
-from lutra.passes.flow import affine_constant, encrypted_operands, is_onnx
+from lutra.passes.flow import affine_constant, encrypted_operands
 from lutra.passes.lower_movement import moved
-from lutra.passes.rules import Outcome, no
+from lutra.passes.rules import Outcome, no, on
 from lutra.passes.rules_linear import constant, node
 
 
@@ -47,9 +47,10 @@ def move_clear_integers(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("Mul", "Div")
 def factor_into_clear_integers(op: Onnx, rw: Rewriter) -> Outcome:
     """dequantize(c) * k -> dequantize(c), scale and offset times k, for clear integers c"""
-    affine = affine_constant(op) if is_onnx(op, "Mul", "Div") else None
+    affine = affine_constant(op)
     x = clear_integers(affine[0]) if affine else None
     if affine is None or x is None:
         return no("no clear integers times a constant")

@@ -169,6 +169,8 @@ class Flow:
     def _obstacle(self, op: Onnx) -> str:
         kind, operands = trait(op), encrypted_operands(op)
         others = [str(v.type) for v in operands if v.type != Tensor(v.shape)]
+        if is_onnx(op, "QuantizeLinear", "DequantizeLinear"):
+            return "it needs `import-quantized` before, and a constant scale"
         if kind is Trait.OPAQUE:
             return "this operator cannot run on encrypted values"
         if kind is Trait.ELEMENTWISE:

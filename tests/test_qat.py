@@ -208,3 +208,12 @@ def test_artifacts_hold_what_the_client_quantizes(tmp_path: Path) -> None:
     compiled.save(tmp_path / "model.lutra")
     loaded = lutra.load(tmp_path / "model.lutra")
     np.testing.assert_array_equal(np.asarray(loaded.predict(x)), np.asarray(compiled.predict(x)))
+
+
+@pytest.mark.encrypted
+def test_encrypted() -> None:
+    net = Quantized((4,))
+    model, x = net.model(mlp(net)), net.samples(2)
+    compiled = lutra.compile(model, pipeline="qat{margin=0.0}", calibration=x, p_error=1e-7)
+    clear = compiled.predict(x)
+    np.testing.assert_array_equal(np.asarray(compiled.predict(x, mode="encrypt")), clear)

@@ -40,41 +40,42 @@ class Printer:
         self._count = 0
 
     def name(self, value: Value) -> str:
-        if value not in self.names:
+        name = self.names.get(value)
+        if name is None:
             wanted = value.owner.name if isinstance(value.owner, Input) else self._number()
             while wanted in self._taken:
                 wanted = self._number()
             self._taken.add(wanted)
-            plain = re.fullmatch(r"[\w.]+", wanted)
-            self.names[value] = f"%{wanted}" if plain else f"%{json.dumps(wanted)}"
-        return self.names[value]
+            name = f"%{wanted if _is_plain(wanted) else _quoted(wanted)}"
+            self.names[value] = name
+        return name
 
     def _number(self) -> str:
         self._count += 1
         return str(self._count - 1)
 
     def op(self, op: Op) -> str:
-        results = ", ".join(self.name(value) for value in op.results)
+        results = ", ".join([self.name(value) for value in op.results])
         head = f"onnx.{op.op_type}" if isinstance(op, Onnx) else op.opname
         parts = [self._operand(op, name) for name in op.operand_fields]
         tag = isinstance(op, Onnx)
         parts += [f"{k}={self.attribute(v, tag)}" for k, v in self._attributes(op).items()]
-        text = f"{head} {', '.join(part for part in parts if part)}".rstrip()
+        text = f"{head} {', '.join([part for part in parts if part])}".rstrip()
         if results:
-            text = f"{results} = {text} : {', '.join(str(value.type) for value in op.results)}"
+            text = f"{results} = {text} : {', '.join([str(value.type) for value in op.results])}"
         if op.loc:
-            text += f"  loc {', '.join(json.dumps(name) for name in op.loc)}"
+            text += f"  loc {', '.join(map(_quoted, op.loc))}"
         return text
 
     def graph(self, graph: Graph, indent: str = "") -> str:
         for node in graph.inputs:  # inputs come first to their names
             self.name(node.result)
-        return "".join(f"{indent}{self.op(op)}\n" for op in graph.ops)
+        return "".join([f"{indent}{self.op(op)}\n" for op in graph.ops])
 
     def _operand(self, op: Op, name: str) -> str:
         field = getattr(op, name)
         values = (field,) if isinstance(field, Value) else field
-        return ", ".join("none" if value is None else self.name(value) for value in values)
+        return ", ".join(["none" if value is None else self.name(value) for value in values])
 
     def _attributes(self, op: Op) -> dict[str, Any]:
         """What must be printed: not names and types that stand elsewhere, nor default words."""
@@ -98,11 +99,11 @@ class Printer:
         if isinstance(value, float | np.floating):
             return repr(float(value))
         if isinstance(value, str):
-            return json.dumps(value)
+            return _quoted(value)
         if isinstance(value, tuple | list):
             return f"[{', '.join(map(self.attribute, value))}]"
         if isinstance(value, Mapping):
-            items = (f"{json.dumps(k)}={self.attribute(v)}" for k, v in value.items())
+            items = (f"{_quoted(k)}={self.attribute(v)}" for k, v in value.items())
             return f"{{{', '.join(items)}}}"
         raise TypeError(f"no textual form for an attribute of type {type(value).__name__}")
 
@@ -121,12 +122,16 @@ class Printer:
         return f"{array.dtype.name} {text}"
 
     def _nested(self, array: Array) -> str:
+        if array.dtype.kind in "iu":
+            return str(array.tolist())
         if array.ndim:
             return f"[{', '.join(map(self._nested, array))}]"
         item = array.item()
-        if isinstance(item, str | bool):
-            return json.dumps(item)
-        return str(item) if isinstance(item, int) else str(array[()])
+        return _quoted(item) if isinstance(item, str | bool) else str(array[()])
+
+
+_is_plain = re.compile(r"[\w.]+").fullmatch
+_quoted = json.JSONEncoder().encode
 
 
 def _default(op: Op, name: str) -> Any:

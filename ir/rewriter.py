@@ -176,7 +176,10 @@ def _sole_readers(values: Sequence[Value]) -> list[Op]:
 
 
 def _absorbed(node: Op, kept: set[Op]) -> tuple[str, ...]:
-    """Origins of the operations before `node` that nothing else reads: they die with it."""
+    """Origins of the operations before `node` that nothing else reads: they die with it.
+
+    Constants do not count: one may serve several layers.
+    """
     origins: tuple[str, ...] = ()
     dying, stack = {node}, [value.owner for value in node.operands]
     while stack:
@@ -184,7 +187,8 @@ def _absorbed(node: Op, kept: set[Op]) -> tuple[str, ...]:
         dies = all(user in dying for value in op.results for user in value._users)
         if dies and op.pure and op not in kept and op not in dying:
             dying.add(op)
-            origins = merge(op.loc, origins)
+            if op.operands:
+                origins = merge(op.loc, origins)
             stack += [value.owner for value in op.operands]
     return origins
 

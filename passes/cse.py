@@ -33,7 +33,10 @@ class EliminateCommonSubexpressions(Pass):
                 continue
             key = _key(op)
             if key in seen:
+                origins = seen[key].loc
                 rewriter.replace(op, seen[key].results)
+                if not op.operands:  # a constant may serve several layers and is of none
+                    seen[key].loc = origins
             else:
                 seen[key] = op
 

@@ -159,4 +159,3 @@ LINEAR_LOWERINGS: dict[str, Lowering] = {
     "ReduceSum": lower_reduction,
     "Sub": lower_add,
 }
-

@@ -68,5 +68,3 @@ def _is_dear(op: Onnx) -> bool:
     read = sum(math.prod(value.shape) for value in encrypted_operands(op))
     made = sum(math.prod(value.shape) for value in op.results)
     return trait(op) is Trait.ORDER or made > read
-
-

@@ -18,6 +18,8 @@ from lutra.passes.affine import NO_OFFSET, ZERO
 from lutra.passes.rules_linear import node
 
 ONE = frozen(1, np.float32)
+FLOAT_INTEGERS = 1 << 24
+"""Below it, float32 holds all integers."""
 
 
 class QuantizeLinear:
@@ -34,7 +36,7 @@ class QuantizeLinear:
     def visit(self, op: Onnx, *, needed: bool) -> None:
         """Rewrite one node, to integers only if they are `needed` before a layer."""
         if op.op_type == "DequantizeLinear":
-            self._dequantize(op)
+            self._dequantize(op, needed)
             return
         quantizes = op.op_type == "QuantizeLinear"
         found = (_quantized(op) if needed else None) if quantizes else self._between(op)
@@ -42,13 +44,14 @@ class QuantizeLinear:
             self.rewriter.insert(found.owner, before=op, loc=op.loc)
             self.integers[op.result] = found
 
-    def _dequantize(self, op: Onnx) -> None:
+    def _dequantize(self, op: Onnx, needed: bool) -> None:
         q, grid = self._integers(op.inputs[0]), _grid(op)
+        if q is None and needed:
+            q = _taken(op.inputs[0])
         if q is not None and grid is not None:
-            if q.owner.graph is None:
-                self.rewriter.insert(q.owner, before=op, loc=op.loc)
             floats = _cast(Dequantize(q, *grid, NO_OFFSET).result, _dtype(op.result))
-            # without origins: the layer that reads the integers did not compute them
+            # Without origins: the layer that reads the integers did not compute them, and weights
+            # belong to their layer.
             self.rewriter.insert(floats.owner, before=op)
             self.rewriter.replace_uses(op.result, floats)
 
@@ -92,6 +95,14 @@ class QuantizeLinear:
         lo = max(quantize.lo, lo if low is None else int(low.reshape(())))
         hi = min(quantize.hi, hi if high is None else int(high.reshape(())))
         return quantize.copy({}, lo=lo, hi=hi).result if lo <= hi else None
+
+
+def _taken(x: Value | None) -> Value | None:
+    """Integers that a model reads, or computes of such before any layer, as those of the IR."""
+    bounds = None if x is None else _bounds(x)
+    if x is None or bounds is None or bounds[1] >= FLOAT_INTEGERS:
+        return None
+    return Quantize(_cast(x, "float32"), ONE, ZERO, *bounds).result
 
 
 def _quantized(op: Onnx) -> Value | None:

@@ -13,7 +13,7 @@ from lutra.ir.rewriter import Rewriter
 from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.traits import WEIGHTED, Trait, trait
 from lutra.ir.types import Array
-from lutra.passes.affine import clear_integers, clear_value
+from lutra.passes.affine import clear_integers, clear_value, varies
 from lutra.passes.flow import affine_constant, encrypted_operands
 from lutra.passes.lower_movement import moved
 from lutra.passes.rules import Outcome, no, on
@@ -97,7 +97,9 @@ def quantize_before_movement(op: Dequantize, rw: Rewriter) -> Outcome:
     if not _moves_only(move, sources):
         return no("how it moves them is not constant")
     arrays = (quantize.scale, quantize.zero_point, op.scale, op.zero_point, op.offset)
-    if any(array.size > 1 for array in arrays):
+    rank = len(op.result.shape)
+    mixed = range(2 if trait(move) is Trait.ORDER else 0, rank)
+    if any(varies(array, rank, mixed) for array in arrays):
         return no("elements are quantized differently")
     if all(map(_at_client, sources)):
         return no("the client does it before encryption")

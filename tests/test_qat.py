@@ -73,6 +73,14 @@ def convolutions(net: Quantized) -> str:
     return net.node("Gemm", net.quant(x, 1.0, 2, signed=0), net.weights(16, 3, axis=1))
 
 
+def grids_by_channel(net: Quantized) -> str:
+    """Activations with a scale for each channel, pooled before they are quantized."""
+    scales = np.array([0.5, 1.0, 0.25]).reshape(1, 3, 1, 1)
+    x = net.node("Conv", net.quant("x", 0.25, 4), net.weights(3, 2, 3, 3), net.floats(3))
+    x = net.quant(net.node("MaxPool", x, kernel_shape=[2, 2]), scales, 3)
+    return net.node("Conv", x, net.weights(3, 1, 1, 1), group=3)
+
+
 def branches(net: Quantized) -> str:
     """A value read by two layers, joined by Concat, averaged, and quantized at the end."""
     x = net.quant("x", 0.5)
@@ -96,6 +104,7 @@ def requantized(net: Quantized) -> str:
 NETS: dict[Callable[[Quantized], str], tuple[int, ...]] = {
     mlp: (4,),
     convolutions: (2, 4, 4),
+    grids_by_channel: (2, 4, 4),
     branches: (2, 4, 4),
     requantized: (4,),
 }

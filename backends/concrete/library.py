@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import warnings
 from typing import Any
 
 
 def concrete_compiler() -> Any:
-    """The module `concrete.compiler`, imported without its warnings about setuptools' future."""
+    """The module `concrete.compiler`, imported without its warnings about setuptools' future.
+
+    Its exit handler, which shuts down a dataflow runtime that Lutra does not use, ends the process
+    with exit code 0 whatever the program's own was: it is taken out.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*pkg_resources")
-        return importlib.import_module("concrete.compiler")
+        compiler = importlib.import_module("concrete.compiler")
+    atexit.unregister(compiler._terminate_df_parallelization)
+    return compiler

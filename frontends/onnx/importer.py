@@ -53,9 +53,11 @@ def lower(model: ModelProto) -> Module:
         if is_fake_quantizer(node):
             place_constants(node.input[:1])
             parameters = [numpy_helper.to_array(constants[name]) for name in node.input[1:]]
-            result = lower_quantizer(node, values[node.input[0]], parameters)
-            # without origins behind the integers: the layer that reads them did not compute them
-            rewriter.insert(quantized_by(result), loc=(node.name,))
+            x = values[node.input[0]]
+            result = lower_quantizer(node, x, parameters)
+            # Without origins behind the integers: the layer that reads them did not compute them.
+            # Weights get none either; they belong to their layer.
+            rewriter.insert(quantized_by(result), loc=() if x.clear else (node.name,))
             values[node.output[0]] = rewriter.insert(result.owner).result
             continue
         place_constants(node.input)

@@ -25,7 +25,7 @@ def draw(plot: Plot, rows: Sequence[Row], path: Path, parameters: Sequence[str] 
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ExperimentError(
-            "X003", "matplotlib is not installed", help="pip install 'lutra[plots]'"
+            "X003", "matplotlib is not installed", help="pip install matplotlib"
         ) from error
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()

@@ -106,6 +106,25 @@ def test_doubles_stay_doubles() -> None:
     assert op_types(module) == ["Cast", "Cast", "MatMul"]
 
 
+def test_integers_that_the_model_reads() -> None:
+    module = import_model(
+        model_of("""
+        g (uint8[N, 3] x) => (float[N, 1] y)
+        <float s = {0.5}, uint8 z = {128}, float[2, 1] v = {1, 2},
+         int64[1] one = {1}, int64[1] three = {3}> {
+          part = Slice(x, one, three, one)
+          d = DequantizeLinear(part, s, z)
+          y = MatMul(d, v)
+        }""")
+    )
+    before = module.clone()
+    Pipeline.parse("import-quantized,check-support").execute(module)
+    (quantize,) = module.main.of(Quantize)
+    assert (quantize.lo, quantize.hi) == (0, 255)
+    x = RNG.integers(0, 256, (20, 1, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(evaluate(module.main, [x]), evaluate(before.main, [x]))
+
+
 def test_integers_that_somebody_else_reads_stay_as_well() -> None:
     module, _ = imported("""
         g (float[N, 2] x) => (uint8[N, 2] q, float[N, 2] y)

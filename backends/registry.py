@@ -45,7 +45,7 @@ def names() -> list[str]:
     return sorted({*built_in(), *BACKENDS.names()})
 
 
-def get_backend(name: str) -> Backend:
+def find(name: str) -> Backend:
     """The backend of that name.
 
     Errors: BackendError B001 where there is none; PipelineError P006 where two packages provide
@@ -58,5 +58,3 @@ def get_backend(name: str) -> Backend:
         raise BackendError("B001", f"no backend {name!r}", help=did_you_mean(name, names()))
     return found
 
-
-find = get_backend

@@ -363,6 +363,18 @@ class Return(Op):
             yield f"{len(self.names)} names for {len(self.values)} values"
 
 
+def dependencies(values: Iterable[Value]) -> set[Op]:
+    """The operations that compute these values, directly or through others."""
+    found: set[Op] = set()
+    stack = [value.owner for value in values]
+    while stack:
+        op = stack.pop()
+        if op not in found:
+            found.add(op)
+            stack += [value.owner for value in op.operands]
+    return found
+
+
 class Module:
     """The graphs of one program: `main`, or after partitioning `encode`, `circuit`, `decode`."""
 

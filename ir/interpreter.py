@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lutra.ir import ort
-from lutra.ir.core import Graph, Input, Op, Return, Value
+from lutra.ir.core import Graph, Input, Op, Return, Value, dependencies
 from lutra.ir.errors import InputError, did_you_mean
 from lutra.ir.ops import Assume, Constant, Observe, Onnx
 from lutra.ir.types import Array, Int, Tensor
@@ -48,7 +48,7 @@ class Interpreter:
         self.graph = graph
         self.fetch = tuple(graph.outputs if fetch is None else fetch)
         self.violations: dict[Assume, int] = {}
-        self._needed = self._dependencies()
+        self._needed = dependencies(self.fetch)
         self._steps = self._plan()
         self._last_use: dict[Value, int] = {}
         for index, step in enumerate(self._steps):
@@ -76,17 +76,6 @@ class Interpreter:
                 steps.append(op)
         flush()
         return steps
-
-    def _dependencies(self) -> set[Op]:
-        """The operations on which a fetched value depends."""
-        needed: set[Op] = set()
-        stack = [value.owner for value in self.fetch]
-        while stack:
-            op = stack.pop()
-            if op not in needed:
-                needed.add(op)
-                stack += [value.owner for value in op.operands]
-        return needed
 
     def run(self, inputs: Sequence[Array] | Mapping[str, Array]) -> tuple[Array, ...]:
         """Run on inputs of shape (samples, *shape), given in order or by name.

@@ -73,20 +73,8 @@ class Default(Pass):
 
     def expand(self) -> Sequence[Pass]:
         margin = FitWeights.margin if self.margin is None else self.margin
-        passes: list[Pass] = [
-            ImportQuantized(),
-            Clean(),
-            CheckSupport(),
-            Calibrate(self.method, bits=self.activations, inputs=self.inputs),
-            QuantizeModel(FINE, self.activations, self.inputs),
-            LowerQuantized(),
-            FitWeights(self.weights, self.output_weights, self.rounding, margin),
-        ]
-        if self.margin is not None:
-            passes.append(NarrowRanges(self.margin))
-        if self.rounding is not None:
-            passes.append(RoundAccumulators(self.rounding, exact=self.exact))
-        return (*passes, Center(), FuseRegions(), Clean(), Partition(), Legalize())
+        fit = FitWeights(self.weights, self.output_weights, self.rounding, margin)
+        return (*_to_integers(self, FINE), fit, *_to_circuit(self))
 
 
 @dataclass(frozen=True)
@@ -116,16 +104,26 @@ class Qat(Pass):
     method: Method = "minmax"
 
     def expand(self) -> Sequence[Pass]:
-        passes: list[Pass] = [
-            ImportQuantized(),
-            Clean(),
-            CheckSupport(),
-            Calibrate(self.method, bits=self.activations, inputs=self.inputs),
-            QuantizeModel(self.weights, self.activations, self.inputs),
-            LowerQuantized(),
-        ]
-        if self.margin is not None:
-            passes.append(NarrowRanges(self.margin))
-        if self.rounding is not None:
-            passes.append(RoundAccumulators(self.rounding, exact=self.exact))
-        return (*passes, Center(), FuseRegions(), Clean(), Partition(), Legalize())
+        return (*_to_integers(self, self.weights), *_to_circuit(self))
+
+
+def _to_integers(options: Default | Qat, weights: Bits) -> Sequence[Pass]:
+    """From a model to integer layers, of weights with so many bits, and float regions between."""
+    return (
+        ImportQuantized(),
+        Clean(),
+        CheckSupport(),
+        Calibrate(options.method, bits=options.activations, inputs=options.inputs),
+        QuantizeModel(weights, options.activations, options.inputs),
+        LowerQuantized(),
+    )
+
+
+def _to_circuit(options: Default | Qat) -> Sequence[Pass]:
+    """From there to a legal circuit: ranges, rounding, tables, and the client's part split off."""
+    passes: list[Pass] = []
+    if options.margin is not None:
+        passes.append(NarrowRanges(options.margin))
+    if options.rounding is not None:
+        passes.append(RoundAccumulators(options.rounding, exact=options.exact))
+    return (*passes, Center(), FuseRegions(), Clean(), Partition(), Legalize())

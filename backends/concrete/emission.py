@@ -12,7 +12,7 @@ from lutra.backends.concrete.options import Widths
 from lutra.backends.concrete.tables import TABLES
 from lutra.backends.concrete.widths import encodings
 from lutra.ir import ops
-from lutra.ir.core import Graph, Input, Op, Return, Value
+from lutra.ir.core import Graph, Input, Op, Return, Value, dependencies
 from lutra.ir.decompose import decomposed
 from lutra.ir.errors import BackendError
 from lutra.ir.text import text_of_op
@@ -55,7 +55,7 @@ def program_of(circuit: Graph, widths: Widths = "needed") -> Program:
     for node in nodes:
         _check(node)
     e = Emitter(encodings(circuit, widths))
-    live = _live(circuit)
+    live = {*circuit.inputs, circuit.terminator, *dependencies(circuit.outputs)}
     for e.writer.at, node in enumerate(nodes):
         ref = EMISSION[type(node)](e, node) if node in live else None
         if ref is not None:
@@ -68,18 +68,6 @@ def program_of(circuit: Graph, widths: Widths = "needed") -> Program:
         bootstraps=tuple(e.writer.bootstraps),
         ops=nodes,
     )
-
-
-def _live(circuit: Graph) -> set[Op]:
-    """Inputs, and what the outputs depend on."""
-    live: set[Op] = set(circuit.inputs)
-    stack: list[Op] = [circuit.terminator]
-    while stack:
-        node = stack.pop()
-        if node not in live:
-            live.add(node)
-            stack += [value.owner for value in node.operands]
-    return live
 
 
 def _check(node: Op) -> None:

@@ -43,12 +43,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 def test_own_backends_are_found_without_importing_them() -> None:
     assert {"concrete", "numpy"} <= set(registry.built_in())
     assert not {"base", "registry"} & set(registry.names())
-    assert registry.get_backend("numpy").name == "numpy"
+    assert registry.find("numpy").name == "numpy"
 
 
 @pytest.mark.parametrize("name", registry.built_in())
 def test_own_backends_are_what_they_say(name: str) -> None:
-    backend = registry.get_backend(name)
+    backend = registry.find(name)
     assert backend.name == name
     assert backend.limits.lookup_bits > 0
     assert callable(backend.emit)
@@ -56,7 +56,7 @@ def test_own_backends_are_what_they_say(name: str) -> None:
 
 def test_a_plugin_is_found(install: Install) -> None:
     install("lutra_slate", "slate", GOOD)
-    backend = registry.get_backend("slate")
+    backend = registry.find("slate")
     assert "slate" in registry.names()
     assert backend.limits.lookup_bits == 4
     executable = backend.emit(parse_graph("%x = input : u1[] in [0, 1]\nreturn %x"))
@@ -65,7 +65,7 @@ def test_a_plugin_is_found(install: Install) -> None:
 
 def test_an_unknown_name_gets_a_suggestion() -> None:
     with pytest.raises(BackendError, match=r"B001.*'nunpy'(?s:.*)did you mean 'numpy'"):
-        registry.get_backend("nunpy")
+        registry.find("nunpy")
 
 
 @pytest.mark.parametrize("names", [("numpy",), ("slate", "slate")])
@@ -73,8 +73,8 @@ def test_a_clash_names_both_packages(install: Install, names: tuple[str, ...]) -
     for number, name in enumerate(names):
         install(f"lutra_number{number}", name, GOOD)
     with pytest.raises(PipelineError, match=r"P006.*(lutra|number0) and lutra_number\d both"):
-        registry.get_backend(names[0])
-    assert registry.get_backend("concrete").name == "concrete"  # others are not in the way
+        registry.find(names[0])
+    assert registry.find("concrete").name == "concrete"  # others are not in the way
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_a_clash_names_both_packages(install: Install, names: tuple[str, ...]) -
 def test_a_broken_plugin_is_named(install: Install, source: str, why: str) -> None:
     install("lutra_slate", "slate", source)
     with pytest.raises(PipelineError, match=f"P007.*'slate' of lutra_slate.*{why}"):
-        registry.get_backend("slate")
+        registry.find("slate")

@@ -187,3 +187,15 @@ def test_the_whole_error() -> None:
         "   | %0 = neg %y\n"
         "   |          ^^"
     )
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# no more\n", "  \t"])
+def test_what_is_blank_ends_a_text(text: str) -> None:
+    assert len(list(parse_graph(X + text).ops)) == 1
+
+
+@pytest.mark.parametrize("text", ["%", '"', "²", "é", "-", "@", "["])
+def test_odd_signs_are_refused(text: str) -> None:
+    for whole in (X + text, f"{Y}add_clear %x, c={text}", f"{Y}neg %x : {text}"):
+        with pytest.raises(TextError):
+            parse_graph(whole)

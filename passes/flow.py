@@ -112,8 +112,17 @@ class Flow:
         if self.moves_integers(op):
             for operand in encrypted_operands(op):
                 yield from self.roots(operand, narrow or _is(op, Trait.ORDER))
-        elif narrow or not self._is_integer(value):
+        elif narrow or value in self.client:
             yield value
+        elif not self._is_integer(value):
+            base = self._without_affine(value)
+            yield from self.roots(base) if self.moves_integers(base.owner) else (value,)
+
+    def _without_affine(self, value: Value) -> Value:
+        """What constants were added to or multiplied with to make a value."""
+        while (affine := affine_constant(value.owner)) is not None:
+            value = affine[0]
+        return value
 
     def moves_integers(self, op: Op) -> bool:
         """Whether an operation moves elements of integers, not of floats at the client."""

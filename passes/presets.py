@@ -26,13 +26,14 @@ from lutra.passes.round import RoundAccumulators
 
 @dataclass(frozen=True)
 class Clean(Pass):
-    """`canonicalize,cse,dce`: the usual clean-up."""
+    """`cse,canonicalize,cse,dce`: the usual clean-up."""
 
     name = "clean"
     contract = Within(1e-5)
 
     def expand(self) -> Sequence[Pass]:
-        return (Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode())
+        merge = EliminateCommonSubexpressions()
+        return (merge, Canonicalize(), merge, EliminateDeadCode())
 
 
 FINE = 16

@@ -44,7 +44,7 @@ def test_canonicalize_keeps_outputs(made: tuple[Net, Module]) -> None:
 @given(nets())
 def test_canonicalize_comes_to_rest(made: tuple[Net, Module]) -> None:
     _, module = made
-    Pipeline.parse("clean").execute(module)
+    Pipeline.parse("canonicalize").execute(module)
     (record,) = Pipeline.parse("canonicalize").execute(module)
     assert not record.changes
 
@@ -90,7 +90,7 @@ def test_circuits_bootstrap_where_functions_are(made: tuple[Net, Module]) -> Non
     net, module = made
     kinds = {op.op_type for op in module.main.of(Onnx)}
     try:
-        Pipeline.parse("default").execute(module, Context(samples=net.samples(8)))
+        Pipeline.parse("clean,default").execute(module, Context(samples=net.samples(8)))
     except Error as error:
         assume(error.code not in ERRORS)
         raise

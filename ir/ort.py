@@ -214,7 +214,7 @@ class Session:
             raise ModelError(
                 "F006", f"onnxruntime refuses the model: {error}", nodes=nodes
             ) from error
-        self._batches: bool | None = None
+        self._batches: dict[int, bool] = {}
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Run on arrays exactly as they are."""
@@ -231,7 +231,7 @@ class Session:
         """Run on arrays of shape (samples, *shape), or (1, *shape) where all samples share one.
 
         Where the model's first axis is a batch of one, all samples go through in one run. Whether
-        a model treats its first axis as a batch is tried on the first two samples and kept.
+        a model treats its first axis as a batch is tried, on two samples of so many, and kept.
         """
         if samples == 1:
             return [result[None] for result in self.run([array[0] for array in arrays])]
@@ -239,25 +239,32 @@ class Session:
             one = self.run([np.zeros(array.shape[1:], array.dtype) for array in arrays])
             return [result[None][:0] for result in one]
         batchable = all(a.ndim > 1 and a.shape[:2] == (samples, 1) for a in arrays)
-        if samples > 2 and batchable and self._batches is None:
-            self._batches = self._try_batch([array[:2, 0] for array in arrays])
-        if batchable and self._batches and samples > 2:
-            return [result[:, None] for result in self.run([array[:, 0] for array in arrays])]
+        if samples > 2 and batchable and self._batches.get(samples, True):
+            results = self._run_batch([array[:, 0] for array in arrays], samples)
+            if results is not None:
+                return [result[:, None] for result in results]
         each = [
             self.run([a[i if a.shape[0] == samples else 0] for a in arrays]) for i in range(samples)
         ]
         return [np.stack(results) for results in zip(*each, strict=True)]
 
-    def _try_batch(self, pair: Sequence[Array]) -> bool:
-        """Whether two samples give the same together as one by one."""
+    def _run_batch(self, arrays: Sequence[Array], samples: int) -> list[Array] | None:
+        """All samples at once; None where the model does not take its first axis for a batch.
+
+        That may depend on their number: a constant's own first axis may fit it by chance.
+        """
         try:
-            together = self.run(pair)
+            together = self.run(arrays)
+            if samples not in self._batches:
+                alone = [
+                    self.run([array[i : i + 1] for array in arrays]) for i in (0, samples - 1)
+                ]
+                self._batches[samples] = all(
+                    both.shape == (samples, *first.shape[1:])
+                    and first.shape[:1] == (1,)
+                    and np.allclose(both[[0, -1]], [first[0], last[0]], rtol=1e-4, equal_nan=True)
+                    for both, first, last in zip(together, *alone, strict=True)
+                )
         except ModelError:
-            return False
-        one_by_one = [self.run([array[i : i + 1] for array in pair]) for i in range(2)]
-        return all(
-            both.shape == (2, *first.shape[1:])
-            and first.shape[:1] == (1,)
-            and np.allclose(both, np.concatenate([first, second]), rtol=1e-4, equal_nan=True)
-            for both, first, second in zip(together, *one_by_one, strict=True)
-        )
+            self._batches[samples] = False
+        return together if self._batches[samples] else None

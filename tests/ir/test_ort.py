@@ -101,10 +101,24 @@ def test_batches_where_they_mean_the_same(rows: list[str], batches: bool) -> Non
     x = np.random.default_rng(0).normal(size=(5, 1, 2)).astype(np.float32)
     runs = session(*rows)
     (together,) = runs.run_samples([x], 5)
-    assert runs._batches is batches
+    assert runs._batches == {5: batches}
     for i in range(5):
         (alone,) = runs.run_samples([x[i : i + 1]], 1)
         np.testing.assert_allclose(together[i : i + 1], alone, rtol=1e-6)
+
+
+def test_a_constant_may_fit_a_batch_by_chance() -> None:
+    """Two equal samples give together what each gives alone; five do not."""
+    runs = session(
+        "%c = constant value=[[0.0, 1.0], [2.0, 3.0]]",
+        "%z = onnx.Add %x, %c : float32[2x2]",
+        "%a = constant value=[0]",
+        "%s = onnx.ReduceMax %z, %a : float32[1x2]",
+        "%y = onnx.Add %x, %s : float32[1x2]",
+    )
+    for samples in (3, 2, 5):
+        (y,) = runs.run_samples([np.ones((samples, 1, 2), np.float32)], samples)
+        np.testing.assert_array_equal(y, [[[4, 5]]] * samples)
 
 
 def test_samples_may_share_an_operand() -> None:

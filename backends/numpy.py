@@ -105,6 +105,8 @@ class _Noisy(Interpreter):
             return np.asarray(y + np.maximum(x - y + self._slips(x.shape), 0))
         if isinstance(op, Mul):  # ((x + y)^2 - (x - y)^2) / 4
             x, y = np.broadcast_arrays(*operands)
+            if op.x is op.y:
+                return np.asarray(np.square(x + self._slips(x.shape)))
             plus, minus = (z + self._slips(z.shape) for z in (x + y, x - y))
             return np.asarray(plus**2 // 4 - minus**2 // 4)
         return super().compute(op, operands)

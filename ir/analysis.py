@@ -141,19 +141,13 @@ def _sites(op: Op) -> Iterator[LookUpSite]:
 
 
 def _site(op: Op) -> LookUpSite | None:
-    if isinstance(op, Lookup):
-        bits = op.x.int_type.bits
-        inner = op.x.owner
-        if isinstance(inner, Round):
-            return LookUpSite(op, op.result.int_type.size, bits, inner.x.int_type.bits, inner.exact)
-        return LookUpSite(op, op.result.int_type.size, bits, bits)
-    if isinstance(op, Max):
-        bits = op.difference().bits
-        return LookUpSite(op, op.result.int_type.size, bits, bits)
-    if isinstance(op, Mul):
-        bits = max(op.x.int_type.bits, op.y.int_type.bits) + 1
-        return LookUpSite(op, 2 * op.result.int_type.size, bits, bits)
-    return None
+    if not isinstance(op, Lookup | Max | Mul):
+        return None
+    bits, size = op.index_bits, op.result.int_type.size
+    source = op.x.owner
+    if isinstance(op, Lookup) and isinstance(source, Round):
+        return LookUpSite(op, size, bits, source.x.int_type.bits, source.exact)
+    return LookUpSite(op, size * len(op.squared()) if isinstance(op, Mul) else size, bits, bits)
 
 
 @analysis

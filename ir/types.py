@@ -168,6 +168,11 @@ class Int:
         return max(1, self.max.bit_length())
 
     @property
+    def span_bits(self) -> int:
+        """Bits that tell the integers of the whole range apart, at least 1."""
+        return max(1, (self.max - self.min).bit_length())
+
+    @property
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 

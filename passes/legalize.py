@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lutra.ir.core import Graph, Module, Op
 from lutra.ir.decompose import decompose
 from lutra.ir.errors import BackendError
-from lutra.ir.ops import Lookup, Max, Round
+from lutra.ir.ops import Lookup, Max, Mul, Round
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Int
 from lutra.passes.base import Context, Exact, Pass
@@ -41,7 +41,7 @@ class Legalize(Pass):
 
 
 def _problems(op: Op, context: Context) -> Iterator[BackendError]:
-    width = look_up_bits(op)
+    width = op.index_bits if isinstance(op, Lookup | Max | Mul) else 0
     if width > context.lookup_bits:
         yield BackendError(
             "B003",
@@ -73,12 +73,3 @@ def _problems(op: Op, context: Context) -> Iterator[BackendError]:
 
 def _lines(op: Op) -> list[str]:
     return [repr(value.owner) for value in op.operands] + [repr(op)]
-
-
-def look_up_bits(op: Op) -> int:
-    """Bits of the widest table look-up that an operation makes; 0 if it makes none."""
-    if isinstance(op, Lookup):
-        return max(op.x.int_type.bits, (op.entries - 1).bit_length())
-    if isinstance(op, Max):
-        return op.difference().bits
-    return 0

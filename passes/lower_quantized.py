@@ -15,6 +15,7 @@ from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.flow import Flow, encrypted_operands
 from lutra.passes.lower_linear import LINEAR_LOWERINGS
 from lutra.passes.lower_movement import MOVEMENT_LOWERINGS
+from lutra.passes.regions import merge_sources
 
 LOWERINGS = {**LINEAR_LOWERINGS, **MOVEMENT_LOWERINGS}
 """For each ONNX operator that has an integer form, the function that builds it."""
@@ -50,6 +51,7 @@ class LowerQuantized(Pass):
             values = LOWERINGS[op.op_type](op)
             if values is not None:
                 rewriter.replace(op, [value.result for value in values])
+        merge_sources(graph, rewriter)
         eliminate_dead_code(graph, rewriter)
 
     @staticmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from lutra.ir.core import Graph, Op, Value
 from lutra.ir.errors import PipelineError
@@ -12,6 +14,7 @@ from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import Trait, trait
 from lutra.passes.affine import dequantized
 from lutra.passes.flow import is_clear
+from lutra.passes.rules_linear import constant, node
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ def regions(graph: Graph) -> Iterator[Region]:
             yield region
 
 
-def _region(sink: Quantize) -> Region | None:
+def _reads(sink: Quantize) -> tuple[list[Dequantize], dict[Op, None]]:
+    """The encrypted values that a quantization depends on, and the operations between."""
     seen: dict[Op, None] = {}
     sources: dict[Dequantize, None] = {}
     stack = [sink.x]
@@ -47,11 +51,16 @@ def _region(sink: Quantize) -> Region | None:
         elif value.owner not in seen and not is_clear(value):
             seen[value.owner] = None
             stack += value.owner.operands
+    return list(sources), seen
+
+
+def _region(sink: Quantize) -> Region | None:
+    sources, seen = _reads(sink)
     if not sources:
         return None
     obstacles = [op for op in seen if not _is_elementwise(op)]
     if len(sources) > 1 or obstacles:
-        culprits = obstacles or list(sources)
+        culprits = obstacles or sources
         raise PipelineError(
             "P005",
             "a float region cannot become one table look-up: "
@@ -84,6 +93,39 @@ def _between(first: Op, last: Op) -> Iterator[Op]:
 
 def _is_elementwise(op: Op) -> bool:
     return isinstance(op, Observe) or (isinstance(op, Onnx) and trait(op) is Trait.ELEMENTWISE)
+
+
+def merge_sources(graph: Graph, rewriter: Rewriter) -> None:
+    """Let every region dequantize the integers that it starts from once.
+
+    dequantize(q, s, z, b), dequantize(q, t, y, c)  ->  x = dequantize(q, s, z, b), x * k + d
+    """
+    for sink in list(graph.of(Quantize)):
+        sources, ops = _reads(sink)
+        for q in dict.fromkeys(source.q for source in sources):
+            same = [op for op in q.users if isinstance(op, Dequantize) and op in sources]
+            if len(same) > 1:
+                _merge(same, [*ops, sink], rewriter)
+
+
+def _merge(sources: Sequence[Dequantize], readers: Sequence[Op], rewriter: Rewriter) -> None:
+    """Let `readers` read one dequantization of their integers, and functions of it."""
+    invertible = [source for source in sources if source.scale.all()]
+    first = (invertible or sources)[0]
+    scale = np.where(first.scale == 0, 1, first.scale)
+    base = first.copy({}, scale=scale)
+    rewriter.insert_after(first.q, base)
+    for source in sources:
+        x = base.result
+        if source is not first or not invertible:
+            factor = source.scale.astype(np.float64) / scale
+            term = source.offset - factor * base.offset
+            term = term + source.scale * (base.zero_point - source.zero_point).astype(np.float64)
+            x = node("Mul", x, constant(factor, np.float32))
+            if term.any():
+                x = node("Add", x, constant(term, np.float32))
+            rewriter.insert(x.owner, before=source, loc=source.loc)
+        rewriter.replace_uses(source.result, x, only=readers)
 
 
 def read_instead(region: Region, source: Dequantize, rewriter: Rewriter) -> None:

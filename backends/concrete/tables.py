@@ -8,12 +8,7 @@ import numpy as np
 
 from lutra.backends.concrete.emitter import Emission, Emitter
 from lutra.backends.concrete.mlir import Ref
-from lutra.backends.concrete.widths import (
-    distance_bits,
-    operand_of,
-    span_bits,
-    sum_and_difference,
-)
+from lutra.backends.concrete.widths import operand_of
 from lutra.ir import ops
 from lutra.ir.core import Op
 from lutra.ir.types import Int, Ints
@@ -29,15 +24,10 @@ def round_(e: Emitter, op: ops.Round) -> None:
 
 
 def max_(e: Emitter, op: ops.Max) -> Ref:
-    """(x + y + |x - y|) / 2.
-
-    For |d| <= 2^c, |d| - 2^(c-1) changes its sign when d moves by 2^c, as negacyclic tables do: 2^c
-    entries serve 2^(c+1) distances, and the bootstrap reads one bit less than max(x - y, 0) would.
-    Twice the maximum in w + 1 bits is the maximum in w bits.
-    """
+    """(x + y + |x - y|) / 2: twice the maximum in w + 1 bits is the maximum in w bits."""
     bits = e.bits[op.result] + 1
     x, y = (e.writer.keep_low(e.refs[value], bits) for value in op.operands)
-    entries = 1 << distance_bits(op)
+    entries = 1 << op.index_bits
     table = np.arange(entries) - entries // 2
     distance = e.lookup(e.writer.sub(x, y), 0, table, bits)
     twice = e.writer.add(e.writer.add(x, y), e.writer.add_clear(distance, np.array([entries // 2])))
@@ -45,15 +35,15 @@ def max_(e: Emitter, op: ops.Max) -> Ref:
 
 
 def mul(e: Emitter, op: ops.Mul) -> Ref:
-    """floor((x+y)^2 / 4) - floor((x-y)^2 / 4): exact, as x+y and x-y are both even or both odd."""
-    total, difference = sum_and_difference(op)
+    """floor((x+y)^2 / 4) - floor((x-y)^2 / 4), or x^2."""
+    total, *difference = op.squared()
     x, y = e.refs[op.x], e.refs[op.y]
     bits = min(x.bits, y.bits)
     x, y = e.writer.keep_low(x, bits), e.writer.keep_low(y, bits)
-    if op.x is op.y:
+    if not difference:
         return _apply(e, x, total, np.square, op)
     plus = _apply(e, e.writer.add(x, y), total, _quarter_square, op)
-    minus = _apply(e, e.writer.sub(x, y), difference, _quarter_square, op)
+    minus = _apply(e, e.writer.sub(x, y), difference[0], _quarter_square, op)
     return e.writer.sub(plus, minus)
 
 
@@ -63,7 +53,7 @@ def _quarter_square(x: Ints) -> Ints:
 
 def _apply(e: Emitter, x: Ref, type: Int, function: Callable[[Ints], Ints], op: Op) -> Ref:
     """A function of integers that lie in a type's range."""
-    entries = 1 << span_bits(type.min, type.max)
+    entries = 1 << type.span_bits
     domain = np.minimum(type.min + np.arange(entries, dtype=np.int64), type.max)
     return e.lookup(x, type.min, function(domain), e.bits[op.result])
 

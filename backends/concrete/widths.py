@@ -23,11 +23,6 @@ from lutra.ir.ops import Lookup, Max, Mul, Round
 from lutra.ir.types import Int, Ints
 
 
-def span_bits(lo: int, hi: int) -> int:
-    """Bits that tell the integers lo..hi apart, at least 1."""
-    return max(1, (hi - lo).bit_length())
-
-
 def table_bits(table: Ints) -> int:
     """Bits of the smallest integer format that holds all entries."""
     return Int.of((), table.min(), table.max()).bits
@@ -35,22 +30,7 @@ def table_bits(table: Ints) -> int:
 
 def output_bits(type: Int) -> int:
     """Smallest w of which 2^(w+1) residues tell all values of an output apart."""
-    return max(1, span_bits(type.min, type.max) - 1)
-
-
-def distance_bits(op: Max) -> int:
-    """Smallest c with |x - y| <= 2^c, at least 1."""
-    x, y = op.x.int_type, op.y.int_type
-    farthest = max(int((x.hi - y.lo).max()), int((y.hi - x.lo).max()), 1)
-    return max(1, (farthest - 1).bit_length())
-
-
-def sum_and_difference(op: Mul) -> tuple[Int, Int]:
-    """Types of x + y and x - y; of x and 0 where both operands are one value."""
-    x, y = op.x.int_type, op.y.int_type
-    if op.x is op.y:
-        return x, Int.of(x.shape, 0, 0)
-    return Int.of(x.shape, x.lo + y.lo, x.hi + y.hi), Int.of(x.shape, x.lo - y.hi, x.hi - y.lo)
+    return max(1, type.span_bits - 1)
 
 
 def operand_of(lookup: Lookup) -> tuple[Value, int, bool]:
@@ -78,9 +58,9 @@ def _written(op: Op) -> int:
     if isinstance(op, Lookup):
         return table_bits(op.table)
     if isinstance(op, Max):
-        return distance_bits(op) - 1
+        return op.index_bits - 1
     if isinstance(op, Mul):
-        return max(span_bits(0, max(t.min**2, t.max**2)) for t in sum_and_difference(op))
+        return max(1, max(max(t.min**2, t.max**2) for t in op.squared()).bit_length())
     return 1
 
 
@@ -96,6 +76,5 @@ def _read(op: Op, bits: Mapping[Value, int]) -> list[tuple[Value, int]]:
     if isinstance(op, Max):
         return [(value, bits[op.result] + 1) for value in op.operands]
     if isinstance(op, Mul):
-        spans = [span_bits(t.min, t.max) for t in sum_and_difference(op)]
-        return [(value, max(spans)) for value in op.operands]
+        return [(value, op.index_bits) for value in op.operands]
     return [(value, bits[op.result]) for value in op.operands]

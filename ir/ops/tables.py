@@ -34,6 +34,11 @@ class Lookup(Op):
     def entries(self) -> int:
         return int(self.table.shape[-1])
 
+    @property
+    def index_bits(self) -> int:
+        """Bits of what the bootstrap reads: the table's entries, whatever x's range is."""
+        return self.entries.bit_length() - 1
+
     def check(self) -> Iterator[str]:
         n, x = self.entries, self.x.int_type
         if n < 2 or n & (n - 1):
@@ -94,7 +99,11 @@ class Round(Op):
 
 @op("max")
 class Max(Op):
-    """The larger of two encrypted values of one shape: one PBS on their difference."""
+    """The larger of two encrypted values of one shape: one PBS on their difference.
+
+    It looks |x - y| up, for (x + y + |x - y|) / 2. For |d| <= 2^c, |d| - 2^(c-1) changes its sign
+    when d moves by 2^c, as negacyclic tables do, so that 2^c entries serve all differences.
+    """
 
     x: Value
     y: Value
@@ -112,13 +121,23 @@ class Max(Op):
         x, y = self.x.int_type, self.y.int_type
         return Int.of(x.shape, x.lo - y.hi, x.hi - y.lo)
 
+    @property
+    def index_bits(self) -> int:
+        """Bits of what the bootstrap reads: the smallest c with |x - y| <= 2^c, at least 1."""
+        distance = self.difference()
+        return max(1, (max(-distance.min, distance.max, 1) - 1).bit_length())
+
     def eval(self, x: Array, y: Array) -> Array:
         return np.maximum(x, y)
 
 
 @op("mul")
 class Mul(Op):
-    """x * y, both encrypted and of one shape: two PBS, one bit wider than the operands."""
+    """x * y, both encrypted and of one shape: two PBS, one of them for x * x.
+
+    It looks squares up: floor((x+y)^2 / 4) - floor((x-y)^2 / 4), which is exact, as x + y and
+    x - y are both even or both odd.
+    """
 
     x: Value
     y: Value
@@ -130,6 +149,21 @@ class Mul(Op):
     def infer(self) -> Int:
         x, y = self.x.int_type, self.y.int_type
         return Int.of(x.shape, *arith.product_bounds((x.lo, x.hi), (y.lo, y.hi)))
+
+    def squared(self) -> tuple[Int, ...]:
+        """Types of what bootstraps square: x + y and x - y, or x alone where y is the same."""
+        x, y = self.x.int_type, self.y.int_type
+        if self.x is self.y:
+            return (x,)
+        return (
+            Int.of(x.shape, x.lo + y.lo, x.hi + y.hi),
+            Int.of(x.shape, x.lo - y.hi, x.hi - y.lo),
+        )
+
+    @property
+    def index_bits(self) -> int:
+        """Bits of what the wider of the bootstraps reads."""
+        return max(type.span_bits for type in self.squared())
 
     def eval(self, x: Array, y: Array) -> Array:
         return arith.multiply(x, y)

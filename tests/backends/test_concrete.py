@@ -14,6 +14,7 @@ from lutra.backends import concrete
 from lutra.backends.base import Measured
 from lutra.backends.concrete import Ciphertexts, EvaluationKeys, Options, emit, estimate
 from lutra.backends.concrete.emission import program_of
+from lutra.ir.analysis import pbs_by_bits
 from lutra.ir.errors import BackendError, Error, InputError
 from lutra.ir.parser import parse_graph
 
@@ -114,6 +115,15 @@ def test_seeds_give_the_same_secret_keys_again() -> None:
     assert any(a.tolist() != b.tolist() for a, b in zip(decrypted, garbage, strict=True))
     with pytest.raises(InputError, match="seed=0"):
         emit(parse_graph(LINEAR), strategy="precision").keygen(seed=0)
+
+
+@pytest.mark.parametrize("row", ["max %x, %y", "mul %x, %y", "mul %x, %x", "mul %y, %y"])
+def test_bootstraps_are_those_of_the_analysis(row: str) -> None:
+    graph = parse_graph(
+        "%x = input : i4[5] in [-8, 7]\n%y = input : u3[5] in [0, 7]\n"
+        f"%0 = {row}\n%1 = lookup %y, base=0, table=[1, 0, 3, 2, 1, 0, 3, 2]\nreturn %0, %1\n"
+    )
+    assert estimate(graph, strategy="precision").bootstraps_by_bits == pbs_by_bits(graph)
 
 
 def test_statistics_tell_what_each_operation_costs() -> None:

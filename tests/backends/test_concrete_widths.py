@@ -6,7 +6,7 @@ import pytest
 from lutra.backends.concrete.client import decode
 from lutra.backends.concrete.emission import Port
 from lutra.backends.concrete.options import Widths
-from lutra.backends.concrete.widths import encodings, output_bits, span_bits
+from lutra.backends.concrete.widths import encodings, output_bits
 from lutra.ir.parser import parse_graph
 from lutra.ir.types import Int
 
@@ -15,7 +15,7 @@ from lutra.ir.types import Int
     ("lo", "hi", "bits"), [(0, 0, 1), (5, 6, 1), (-1, 1, 2), (0, 7, 3), (-8, 7, 4), (-8, 8, 5)]
 )
 def test_span_bits(lo: int, hi: int, bits: int) -> None:
-    assert span_bits(lo, hi) == bits
+    assert Int.of((), lo, hi).span_bits == bits
 
 
 def bits_of(text: str, widths: Widths = "needed") -> list[int]:
@@ -71,5 +71,5 @@ def test_max_reads_one_bit_more_than_it_makes() -> None:
 def test_outputs_decode_from_residues_of_one_bit_less(lo: int, hi: int) -> None:
     port = Port("y", (hi - lo + 1,), lo, hi, output_bits(Int.of((), lo, hi)))
     values = np.arange(lo, hi + 1)
-    assert port.bits == max(1, span_bits(lo, hi) - 1)
+    assert port.bits == max(1, (hi - lo).bit_length() - 1)
     assert decode(values % (2 << port.bits), port).tolist() == values.tolist()

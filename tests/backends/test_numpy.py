@@ -139,13 +139,14 @@ def test_beyond_the_ends_errors_wrap() -> None:
     assert set(np.unique(y)) == {1, 2, -4}
 
 
-@pytest.mark.parametrize("op", ["max", "mul"])
+@pytest.mark.parametrize("op", ["max", "mul", "square"])
 def test_max_and_product_err(op: str) -> None:
-    graph = circuit("%c = add_clear %x, c=-2", f"%y = {op} %x, %c", reach=(0, 9))
+    row = "mul %x, %x" if op == "square" else f"{op} %x, %c"
+    graph = circuit("%c = add_clear %x, c=-2", f"%y = {row}", reach=(0, 9))
     (exact,) = evaluate(graph, [repeated(5)])
     executable = backend.emit(graph, p_error=0.1, seed=3)
     (y,) = executable.run(repeated(5))
-    bootstraps = {"max": 1, "mul": 2}[op]
+    bootstraps = {"max": 1, "mul": 2, "square": 1}[op]
     assert (y != exact).mean() == pytest.approx(1 - 0.9**bootstraps, abs=0.02)
     assert statistics_of(executable)["bootstraps"] == bootstraps
 

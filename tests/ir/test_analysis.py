@@ -42,12 +42,17 @@ def test_look_ups() -> None:
     facts = [(s.op.opname, s.count, s.bits, s.rounded_from, s.exact) for s in sites]
     assert facts == [
         ("lookup", 6, 4, 5, False),
-        ("max", 6, 6, 6, True),
+        ("max", 6, 5, 5, True),
         ("lookup", 6, 5, 5, True),
         ("mul", 12, 6, 6, True),
     ]
     assert analysis.pbs_count(graph) == 30
-    assert analysis.pbs_by_bits(graph) == {4: 6, 5: 6, 6: 18}
+    assert analysis.pbs_by_bits(graph) == {4: 6, 5: 12, 6: 12}
+
+
+def test_a_square_is_one_look_up() -> None:
+    graph = parse_graph("%x = input : i4[3] in [-8, 7]\n%0 = mul %x, %x\nreturn %0\n")
+    assert analysis.pbs_by_bits(graph) == {4: 3}
 
 
 def test_ranges_and_widths() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,30 @@ def test_swish_is_one_look_up(road: str) -> None:
     net = Net(x=(1, 4))
     x = net.dense(net.x[0], 5)
     y = net.dense(net.add("Mul", x, net.add("Sigmoid", x)), 3)
+    assert bootstraps(compiled(net, y, road=road)) == {"Lookup": 5}
+
+
+def gelu(net: Net, x: Value) -> Value:
+    """As torch exports it."""
+    share = net.add("Add", net.add("Erf", net.add("Div", x, np.float32(2**0.5))), np.float32(1))
+    return net.add("Mul", net.add("Mul", x, share), np.float32(0.5))
+
+
+def leaky(net: Net, x: Value) -> Value:
+    below = net.add("Mul", x, np.float32(0.1))
+    return net.add("Where", net.add("Greater", x, np.float32(0)), x, below)
+
+
+def sharp_swish(net: Net, x: Value) -> Value:
+    return net.add("Mul", x, net.add("Sigmoid", net.add("Mul", x, net.positive(5))))
+
+
+@pytest.mark.parametrize("function", [gelu, leaky, sharp_swish])
+def test_one_value_read_at_several_scales(
+    function: Callable[[Net, Value], Value], road: str
+) -> None:
+    net = Net(x=(1, 4))
+    y = net.dense(function(net, net.dense(net.x[0], 5)), 3)
     assert bootstraps(compiled(net, y, road=road)) == {"Lookup": 5}
 
 

@@ -13,7 +13,7 @@ from lutra.ir.parser import parse_module
 from lutra.ir.program import Program
 from lutra.ir.types import Array, Int
 from lutra.passes import Context, Pipeline
-from nets import Net
+from lutra.testing.nets import Net
 
 
 def compiled(net: Net, *outputs: Value, near: float = 0.05) -> Module:
@@ -190,7 +190,8 @@ return %4
     ("op", "context", "code", "words"),
     [
         ("add %2, %2", {}, "B002", "read by something else than a look-up"),
-        ("max %1, %0", {"lookup_bits": 7}, "B003", "9-bit input"),
+        ("max %1, %0", {"lookup_bits": 7}, "B003", "8-bit input"),
+        ("mul %1, %1", {"lookup_bits": 7}, "B003", "8-bit input"),
         ("mul_clear %1, c=99", {"value_bits": 13}, "B005", "14 bits"),
     ],
 )

@@ -124,7 +124,11 @@ def test_max_and_mul() -> None:
     x, y = value(-3, 2, 2).result, value(0, 1, 2).result
     assert Max(x, y).result.type == Int.of((2,), 0, 2)
     assert Max(x, y).difference() == Int.of((2,), -4, 2)
+    assert Max(x, y).index_bits == 2  # |x - y| <= 4
     assert Mul(x, y).result.type == Int.of((2,), -3, 2)
+    assert [str(type) for type in Mul(x, y).squared()] == ["i3[2] in [-3, 3]", "i3[2] in [-4, 2]"]
+    assert Mul(x, x).squared() == (x.type,)
+    assert (Mul(x, y).index_bits, Mul(x, x).index_bits) == (3, 3)
     assert Mul(x, x).result.type == Int.of((2,), -6, 9)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from lutra.ir.core import Module
+from lutra.ir.errors import InputError
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.types import Array
 
@@ -28,10 +29,26 @@ class Program:
         if not self.module.partitioned:
             return self._interpreters["main"].run(inputs)
         run_circuit = circuit or self._interpreters["circuit"].run
-        results = run_circuit(self._interpreters["encode"].run(inputs))
-        known = {**inputs, **dict(zip(self.module.circuit.output_names, results, strict=True))}
-        names = (node.name for node in self.module.decode.inputs)
-        return self._interpreters["decode"].run({name: known[name] for name in names})
+        return self.decode(run_circuit(self.encode(inputs)), inputs)
+
+    def encode(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        """What a partitioned module's client encrypts: the circuit's inputs, in its order."""
+        return self._interpreters["encode"].run(inputs)
+
+    def decode(
+        self, results: Sequence[Array], inputs: Mapping[str, Array] | None = None
+    ) -> tuple[Array, ...]:
+        """A partitioned module's outputs, from what the circuit gave.
+
+        inputs: the module's own, which few modules read here again. Error I004 where one is missing
+        or the number of results is not the circuit's.
+        """
+        names = self.module.circuit.output_names
+        if len(results) != len(names):
+            raise InputError("I004", f"{len(results)} results are given, not {len(names)}")
+        known = {**(inputs or {}), **dict(zip(names, results, strict=True))}
+        wanted = (node.name for node in self.module.decode.inputs)
+        return self._interpreters["decode"].run({n: known[n] for n in wanted if n in known})
 
     @property
     def violations(self) -> int:

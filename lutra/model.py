@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -20,7 +19,7 @@ from lutra.ir.program import Program
 from lutra.ir.types import Array, Int
 from lutra.passes import Record
 from lutra.passes.base import Progress
-from lutra.signature import Batch, Signature
+from lutra.signature import Signature
 
 if TYPE_CHECKING:
     from lutra.report import Report
@@ -87,50 +86,69 @@ class Model:
 
         Errors: I001 to I004 where x does not fit, I005 for another mode, B... from the backend.
         """
-        if mode not in get_args(Mode):
-            raise InputError("I005", f"no mode {mode!r}", help=did_you_mean(mode, get_args(Mode)))
         batch = self.signature.arrange(x)
-        run = self._encrypted if mode == "encrypt" else self._in_clear(mode == "simulate")
-        results = self.signature.release(run(batch), batch.form)
+        circuit = self.evaluate(self._program.encode(batch.arrays), mode)
+        results = self.signature.release(self._program.decode(circuit, batch.arrays), batch.form)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _in_clear(self, simulate: bool) -> Callable[[Batch], Outputs]:
+    # --- the same step by step: encode, evaluate, decode ----------------------------------------
+    def encode(self, x: Any) -> tuple[Array, ...]:
+        """What the client encrypts: integers (samples, *shape) for each input of the circuit.
+
+        x: as of `predict`. Errors I001 to I004 where it does not fit.
+        """
+        return self._program.encode(self.signature.arrange(x).arrays)
+
+    def evaluate(self, q: Outputs, mode: Mode = "clear") -> tuple[Array, ...]:
+        """What the client decrypts: integers (samples, *shape) for each output of the circuit.
+
+        q: what `encode` gives. mode: as of `predict`. Errors: I001, I002, I004 and I005, B...
+        """
+        if mode not in get_args(Mode):
+            raise InputError("I005", f"no mode {mode!r}", help=did_you_mean(mode, get_args(Mode)))
+        run = self._encrypted if mode == "encrypt" else self._in_clear(mode == "simulate")
+        types = [value.int_type for value in self.module.circuit.outputs]
+        return tuple(wrapped(t, a) for t, a in zip(types, run(q), strict=True))
+
+    def decode(self, results: Outputs, x: Any = None) -> tuple[Array, ...]:
+        """The model's outputs (samples, *shape) from what `evaluate` gives.
+
+        x: the model's inputs, for the few models that read them here again. Error I004 where they
+        are missing or the number of results is not the circuit's.
+        """
+        inputs = {} if x is None else self.signature.arrange(x).arrays
+        return self._program.decode(results, inputs)
+
+    def _in_clear(self, simulate: bool) -> Callable[[Outputs], Outputs]:
         from lutra.backends import numpy as clear
 
         p_error = self.p_error if simulate else 0.0
         executable = clear.emit(self.module.circuit, p_error=p_error)
 
-        def run(batch: Batch) -> Outputs:
+        def run(q: Outputs) -> Outputs:
+            samples = len(q[0]) if q else 1
             parts = []
-            for start in range(0, max(1, batch.samples), CHUNK):
-                self.progress("samples", start, batch.samples)
-                chunk = {name: a[start : start + CHUNK] for name, a in batch.arrays.items()}
-                parts.append(self._run(chunk, executable.run))
-            self.progress("samples", batch.samples, batch.samples)
+            for start in range(0, max(1, samples), CHUNK):
+                self.progress("samples", start, samples)
+                parts.append(executable.run(*(a[start : start + CHUNK] for a in q)))
+            self.progress("samples", samples, samples)
             self.violations = _by_layer(executable.violations)
             return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
         return run
 
-    def _encrypted(self, batch: Batch) -> Outputs:
+    def _encrypted(self, q: Outputs) -> Outputs:
         self.keygen()
         run: Any = self.executable.run
         self.violations = {}
+        samples = len(q[0]) if q else 1
 
         def watch(done: int, total: int) -> None:
             self.progress("encrypted samples", done, total)
 
-        watch(0, batch.samples)
-        return self._run(batch.arrays, partial(run, progress=watch))
-
-    def _run(self, inputs: Mapping[str, Array], circuit: Callable[..., Outputs]) -> Outputs:
-        """Encode, run the circuit, decode; what comes out of the circuit wraps as it does there."""
-        outputs = [value.int_type for value in self.module.circuit.outputs]
-
-        def run(arrays: Sequence[Array]) -> list[Array]:
-            return [wrapped(t, a) for t, a in zip(outputs, circuit(*arrays), strict=True)]
-
-        return self._program.run(inputs, run)
+        watch(0, samples)
+        results: Outputs = run(*q, progress=watch)
+        return results
 
     # --- the backend ----------------------------------------------------------------------------
     @property

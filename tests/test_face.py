@@ -6,6 +6,7 @@ import pytest
 
 import lutra
 from lutra.frontends.onnx import import_model
+from lutra.ir.errors import InputError
 from lutra.ir.types import Array, Int
 from lutra.model import wrapped
 from lutra.passes import Pipeline
@@ -110,6 +111,43 @@ def test_sources() -> None:
         lutra.compile(module, points(), EIGHT_BITS).predict(points(5)),
     )
     assert str(module) == before
+
+
+# --- step by step ---------------------------------------------------------------------------------
+def test_predicting_is_encoding_evaluating_and_decoding(model: lutra.Model) -> None:
+    x = points(2500, seed=3)
+    q = model.encode(x)
+    assert [array.shape for array in q] == [(2500, 1, 2)]
+    assert all(np.issubdtype(array.dtype, np.integer) for array in q)
+    results = model.evaluate(q)
+    (y,) = model.decode(results)
+    np.testing.assert_array_equal(y.reshape(2500, 2), model.predict(x))
+
+
+def test_results_that_are_no_results(model: lutra.Model) -> None:
+    (q,) = model.encode(points(3))
+    with pytest.raises(InputError, match="I001"):
+        model.evaluate([q[:, 0]])
+    with pytest.raises(InputError, match="I002"):
+        model.evaluate([q + 1000])
+    with pytest.raises(InputError, match="I004"):
+        model.decode([])
+    with pytest.raises(InputError, match="I005"):
+        model.evaluate([q], mode="execute")  # type: ignore[arg-type]
+
+
+def test_outputs_that_need_the_inputs_again() -> None:
+    source = model_of(
+        f"m (float[N,2] x) => (float[N,2] y) <{tensor('w', np.eye(2))}>"
+        "{ h = MatMul(x, w)  y = Mul(h, x) }"
+    )
+    compiled = lutra.compile(source, points())
+    x = points(5, seed=2)
+    results = compiled.evaluate(compiled.encode(x))
+    with pytest.raises(InputError, match="I004"):
+        compiled.decode(results)
+    (y,) = compiled.decode(results, x)
+    np.testing.assert_array_equal(y.reshape(5, 2), compiled.predict(x))
 
 
 # --- modes ----------------------------------------------------------------------------------------

@@ -81,6 +81,22 @@ def test_a_pipeline_may_have_a_grid_of_its_own_and_maps_as_values(tmp_path: Path
     assert [variant.text for variant in experiment.variants] == [text]
 
 
+def test_a_pipeline_may_be_for_some_models_only(tmp_path: Path) -> None:
+    only = '[pipelines]\nfew = { text = "default", models = ["iris*"] }'
+    found = trials(read(tmp_path, FILE.replace("[pipelines]", only)))
+    assert [t.model.name for t in found if t.variant.pipeline == "few"] == ["iris_fc"]
+    assert {t.model.name for t in found} == {"iris_fc", "logreg14"}
+
+
+def test_sections_may_be_changed(tmp_path: Path) -> None:
+    read(tmp_path)
+    changed = load(tmp_path / "bits.toml", {"pipelines": {"one": "default{rounding=$r}"}})
+    assert [variant.text for variant in changed.variants] == [
+        "default{rounding=5}",
+        "default{rounding=none}",
+    ]
+
+
 def test_each_trial_is_there_once_and_its_key_follows_what_it_depends_on(tmp_path: Path) -> None:
     first = {trial.key for trial in trials(read(tmp_path))}
     assert len(first) == 2 * 7
@@ -104,6 +120,7 @@ def test_each_trial_is_there_once_and_its_key_follows_what_it_depends_on(tmp_pat
         ("samples = 50", 'samples = "50"', "X001", "`samples` is '50', not a whole number"),
         ("samples = 50", "shapes = { x = [1, 0] }", "X001", "not a list of sizes"),
         ("samples = 50", "sample = 50", "X001", "did you mean 'samples'?"),
+        ('"default"', '{ text = "default", models = ["r*"] }', "X001", "no model is named 'r*'"),
         ("accuracy = {}", "acuracy = {}", "X002", "did you mean 'accuracy'?"),
         ("accuracy = {}", "accuracy = { p_error = 1 }", "X002", "p_error"),
         ("accuracy = {}", "accuracy = 1", "X001", "not a table of options"),

@@ -210,3 +210,30 @@ def test_price_is_concretes_own(file: Path) -> None:
     assert "error" not in row, json.dumps(row)
     assert 0 < float(row["cheap"]) < float(row["price"])
     assert float(row["key_bytes"]) > 1e6
+
+
+@pytest.mark.encrypted
+def test_encrypted_samples_are_measured(file: Path) -> None:
+    file.write_text(
+        f"""
+        models = ["{MODELS}/logreg14.onnx"]
+        pipelines = {{ default = "default" }}
+        [metrics]
+        encrypted_agreement = {{ samples = 2 }}
+        encrypted_equal = {{ samples = 2 }}
+        encrypted_seconds = {{ samples = 2 }}
+        keygen_seconds = {{ samples = 2 }}
+        emission_seconds = {{ samples = 2 }}
+        """
+    )
+    (row,) = run_experiment(file)
+    assert (row["encrypted_agreement"], row["encrypted_equal"]) == (1, 1)
+    assert all(float(row[f"{what}_seconds"]) > 0 for what in ("encrypted", "keygen", "emission"))
+
+
+def test_backends_that_do_not_encrypt_say_so(file: Path) -> None:
+    file.write_text(FILE.replace('"agreement"', '"encrypted_agreement", "equal"'))
+    row = run_experiment(file)[0]
+    assert row["error"] == "X003"
+    assert "`numpy` does not encrypt" in str(row["message"])
+    assert 0 <= float(row["equal"]) < 1

@@ -16,6 +16,7 @@ import numpy as np
 
 from lutra.backends import registry
 from lutra.backends.base import statistics_of
+from lutra.experiment.encrypted import Encrypted, run_encrypted
 from lutra.ir.analysis import look_ups, pbs_count
 from lutra.ir.core import Graph, Module
 from lutra.ir.errors import ExperimentError, did_you_mean
@@ -41,6 +42,7 @@ class Compiled:
     seconds: float
     backend: str = "concrete"
     _costs: dict[Any, Mapping[str, float]] = field(default_factory=dict, repr=False)
+    _encrypted: dict[Any, Encrypted] = field(default_factory=dict, repr=False)
 
     @property
     def circuit(self) -> Graph:
@@ -79,6 +81,19 @@ class Compiled:
         if name not in costs:
             raise ExperimentError("X003", f"backend `{self.backend}` does not tell `{name}`")
         return float(costs[name])
+
+    def encrypted(self, samples: int = 3, **options: Any) -> Encrypted:
+        """The first test samples really encrypted, in a circuit emitted with these options.
+
+        Errors: B..., I005; X003 if the backend does not encrypt.
+        """
+        key = (samples, *sorted(options.items()))
+        if key not in self._encrypted:
+            inputs = {name: array[:samples] for name, array in self.inputs.items()}
+            self._encrypted[key] = run_encrypted(
+                self.module, inputs, self.backend, self.program, options
+            )
+        return self._encrypted[key]
 
 
 Metric: TypeAlias = Callable[..., float]
@@ -120,6 +135,15 @@ def rms_error(compiled: Compiled) -> float:
     wrong = sum(float(np.square(y.astype(np.float64) - ref).sum()) for y, ref in pairs)
     total = sum(float(np.square(ref.astype(np.float64)).sum()) for _, ref in pairs)
     return float(np.sqrt(wrong / total)) if total else float(np.sqrt(wrong))
+
+
+def equal(compiled: Compiled) -> float:
+    """Share of output numbers that are the imported model's own, up to the rounding of floats."""
+    pairs = zip(compiled.outputs, compiled.reference, strict=True)
+    same = [
+        np.isclose(y, ref, rtol=1e-4, atol=1e-5 * np.abs(ref).max()).ravel() for y, ref in pairs
+    ]
+    return float(np.mean(np.concatenate(same)))
 
 
 def violations(compiled: Compiled) -> float:
@@ -164,11 +188,43 @@ def seconds(compiled: Compiled) -> float:
     return compiled.seconds
 
 
+# --- encrypted ----------------------------------------------------------------------------------
+def encrypted_agreement(compiled: Compiled, samples: int = 3, **options: Any) -> float:
+    """Share of the first test samples whose class is the same encrypted as in the clear."""
+    found = classes(compiled.encrypted(samples, **options).outputs[0])
+    return float(np.mean(found == classes(compiled.outputs[0])[: len(found)]))
+
+
+def encrypted_equal(compiled: Compiled, samples: int = 3, **options: Any) -> float:
+    """Share of output numbers that are the same, bit for bit, encrypted as in the clear."""
+    pairs = zip(compiled.encrypted(samples, **options).outputs, compiled.outputs, strict=True)
+    same = [np.equal(found, clear[: len(found)]).ravel() for found, clear in pairs]
+    return float(np.mean(np.concatenate(same)))
+
+
+def encrypted_seconds(compiled: Compiled, samples: int = 3, **options: Any) -> float:
+    """Wall time of an encrypted sample, the first of several left out, which unpacks the keys."""
+    seconds = compiled.encrypted(samples, **options).seconds
+    return float(np.mean(seconds[1:] or seconds))
+
+
+def keygen_seconds(compiled: Compiled, samples: int = 3, **options: Any) -> float:
+    """Wall time of the generation of the keys with which `samples` are encrypted."""
+    return compiled.encrypted(samples, **options).keygen
+
+
+def emission_seconds(compiled: Compiled, samples: int = 3, **options: Any) -> float:
+    """Wall time of the emission of the circuit that runs on `samples`."""
+    return compiled.encrypted(samples, **options).emission
+
+
 OWN: dict[str, Metric] = {
     metric.__name__: metric
     for metric in (
-        *(accuracy, simulated_accuracy, float_accuracy, agreement, rms_error, violations),
+        *(accuracy, simulated_accuracy, float_accuracy, agreement, rms_error, equal, violations),
         *(pbs, lookup_bits, value_bits, price, key_bytes, seconds),
+        *(encrypted_agreement, encrypted_equal, encrypted_seconds),
+        *(keygen_seconds, emission_seconds),
     )
 }
 """Lutra's metrics by name."""

@@ -15,7 +15,8 @@
     price = { p_error = 1e-3 }
 
 `$w` stands for each of the grid's values of `w` in turn. A pipeline takes part in the dimensions
-that it mentions, so that this file asks for 2 + 3 trials for each model.
+that it mentions, so that this file asks for 2 + 3 trials for each model. One that is for some
+models only is a table: `narrow = { text = "...", models = ["digits_*"] }`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +62,18 @@ class Model:
 
 @dataclass(frozen=True)
 class Variant:
-    """One pipeline with one value for each dimension of the grid that it mentions."""
+    """One pipeline with one value for each dimension of the grid that it mentions.
+
+    models: patterns of the names of the models that it is for.
+    """
 
     pipeline: str
     text: str
-    parameters: tuple[tuple[str, str], ...]
+    parameters: tuple[tuple[str, str], ...] = ()
+    models: tuple[str, ...] = ("*",)
+
+    def is_for(self, model: Model) -> bool:
+        return any(fnmatchcase(model.name, pattern) for pattern in self.models)
 
 
 @dataclass(frozen=True)
@@ -112,20 +121,24 @@ class Experiment:
         return (*OWN_COLUMNS[:4], *self.parameters, *measured, *OWN_COLUMNS[4:])
 
 
-def load(path: str | Path) -> Experiment:
+def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Experiment:
     """Read an experiment's file; its paths are relative to it.
+
+    changes: what stands in place of the file's own, for any of its sections.
 
     Errors: X001 where the file is wrong, X002 for an unknown metric, P001 to P007 where a pipeline
     cannot be read.
     """
     path = Path(path)
     top = tables.read(path)
+    top = Table({**top.values, **(changes or {})}, top.where)
     top.only(SECTIONS)
+    models = tuple(_models(top, path.parent))
     experiment = Experiment(
         path,
         top.get("backend", str, "concrete"),
-        tuple(_models(top, path.parent)),
-        tuple(_variants(top)),
+        models,
+        tuple(_variants(top, models)),
         tuple(_metrics(top)),
         tuple(_plots(top)),
     )
@@ -195,7 +208,7 @@ def _arrays(table: Table, name: str) -> str | tuple[tuple[str, str], ...]:
 
 
 # --- pipelines ----------------------------------------------------------------------------------
-def _variants(top: Table) -> Iterator[Variant]:
+def _variants(top: Table, models: tuple[Model, ...]) -> Iterator[Variant]:
     shared = top.table("grid")
     pipelines = top.table("pipelines")
     if not pipelines.values:
@@ -203,12 +216,16 @@ def _variants(top: Table) -> Iterator[Variant]:
     for name, given in pipelines.values.items():
         where = f"{top.where}: [pipelines.{name}]"
         table = Table(given if isinstance(given, dict) else {"text": given}, where)
-        table.only(("text", "grid"))
+        table.only(("text", "grid", "models"))
         text = table.get("text", str)
+        only = tuple(map(str, table.get("models", list, ["*"])))
+        for pattern in only:
+            if not any(fnmatchcase(model.name, pattern) for model in models):
+                table.fail(f"no model is named {pattern!r}")
         grid = Table({**shared.values, **table.table("grid").values}, where)
         names = list(dict.fromkeys(re.findall(r"\$(\w+)", text)))
         for values in itertools.product(*(_values(grid, dimension) for dimension in names)):
-            yield _variant(name, text, dict(zip(names, values, strict=True)), where)
+            yield _variant(name, text, dict(zip(names, values, strict=True)), only, where)
 
 
 def _values(grid: Table, name: str) -> list[str]:
@@ -222,14 +239,16 @@ def _values(grid: Table, name: str) -> list[str]:
     return [spell(value) for value in values]
 
 
-def _variant(name: str, text: str, parameters: Mapping[str, str], where: str) -> Variant:
+def _variant(
+    name: str, text: str, parameters: Mapping[str, str], models: tuple[str, ...], where: str
+) -> Variant:
     filled = re.sub(r"\$(\w+)", lambda match: parameters[match[1]], text)
     try:
         pipeline = Pipeline.parse(filled)
     except Error as error:
         message = f"{where}: {filled}: {error.message}"
         raise type(error)(error.code, message, lines=error.lines, help=error.help) from error
-    return Variant(name, str(pipeline), tuple(parameters.items()))
+    return Variant(name, str(pipeline), tuple(parameters.items()), models)
 
 
 def spell(value: Any) -> str:

@@ -56,7 +56,7 @@ def trials(experiment: Experiment) -> list[Trial]:
     for model in experiment.models:
         data = [_digest(path.read_bytes()) for path in (model.path, model.data)]
         arrays = [dataclasses.astuple(model)[3:]]
-        for variant in experiment.variants:
+        for variant in (one for one in experiment.variants if one.is_for(model)):
             used = versions(_packages(variant, experiment.metrics))
             columns = [dataclasses.astuple(column) for column in experiment.metrics]
             parts = [data, arrays, variant.text, columns, experiment.backend, used]

@@ -1,0 +1,1 @@
+"""Lutra against Concrete ML on the same models, data and machine; see docs/versus.md."""

@@ -1,0 +1,180 @@
+"""Concrete ML's side: runs in an environment of its own, imports nothing of Lutra.
+
+Reads one JSON request a line from standard input, writes one JSON answer a line. Requests are the
+fields of `benchmarks.versus.peer.Request`, answers what the tasks below return; an error of
+Concrete ML becomes `{"error": ...}`.
+"""
+
+import json
+import os
+import statistics
+import sys
+import warnings
+from functools import lru_cache
+from time import perf_counter
+
+import numpy as np
+import onnx
+from concrete.fhe import Exactness
+from concrete.ml.common.utils import manage_parameters_for_pbs_errors
+from concrete.ml.torch.compile import build_quantized_module, compile_onnx_model
+from onnx import version_converter
+
+OPSET = 14
+"""The only opset that Concrete ML 1.9 takes."""
+
+
+def classes(y):
+    """The class of each sample: the largest logit, or a probability above one half."""
+    return y.argmax(axis=1) if y.shape[1] > 1 else (y[:, 0] > 0.5).astype(int)
+
+
+def best(run, seconds, repeats):
+    """Shortest of some runs, in seconds: at most `repeats`, and no more after `seconds`."""
+    times = []
+    while len(times) < repeats and sum(times) < seconds:
+        start = perf_counter()
+        run()
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+@lru_cache(maxsize=1)
+def model_of(path):
+    model = onnx.load(path)
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    return model if versions.get("") == OPSET else version_converter.convert_version(model, OPSET)
+
+
+@lru_cache(maxsize=1)
+def data_of(path):
+    with np.load(path) as data:
+        return {name: data[name] for name in data.files}
+
+
+def settings(request):
+    rounding = None
+    if request["rounding"]:
+        method = Exactness.EXACT if request["exact"] else Exactness.APPROXIMATE
+        rounding = {"n_bits": request["rounding"], "method": method}
+    brings = request["n_bits"] is None
+    return {
+        "import_qat": brings,
+        "n_bits": 8 if brings else request["n_bits"],
+        "rounding_threshold_bits": rounding,
+    }
+
+
+def calibration(request):
+    return data_of(request["data"])["x_train"][: request["calibration"]]
+
+
+last = {}
+"""The settings and the quantized module of the last request: p_error does not change it."""
+
+
+def quantized(request):
+    """The quantized module, its accuracy in the clear, and the seconds it took."""
+    key = [request[name] for name in ("model", "data", "n_bits", "rounding", "exact")]
+    if last.get("key") != key:
+        start = perf_counter()
+        model, x = model_of(request["model"]), calibration(request)
+        module = build_quantized_module(model, x, **settings(request))
+        seconds = perf_counter() - start
+        data = data_of(request["data"])
+        y = module.forward(data["x_test"], fhe="disable")
+        last.update(
+            key=key,
+            module=module,
+            seconds=seconds,
+            accuracy=float(np.mean(classes(y) == data["y_test"])),
+        )
+    return last
+
+
+def measure(request):
+    """Accuracy, and what compiling says unless the accuracy is below `floor`."""
+    found = quantized(request)
+    if found["accuracy"] < request["floor"]:
+        return {"accuracy": found["accuracy"]}
+    single, total = manage_parameters_for_pbs_errors(request["p_error"], None)
+    start = perf_counter()
+    try:
+        circuit = found["module"].compile(
+            calibration(request), p_error=single, global_p_error=total
+        )
+    except Exception as error:
+        return {"accuracy": found["accuracy"], "error": message(error)}
+    return {
+        "accuracy": found["accuracy"],
+        "compile": found["seconds"] + perf_counter() - start,
+        "price": circuit.complexity,
+        "pbs": circuit.programmable_bootstrap_count,
+        "bits": circuit.graph.maximum_integer_bit_width(),
+        "p_error": single,
+    }
+
+
+def compiled(request):
+    model, x = model_of(request["model"]), calibration(request)
+    start = perf_counter()
+    module = compile_onnx_model(model, x, p_error=request["p_error"], **settings(request))
+    return module, perf_counter() - start
+
+
+def speed(request):
+    """Seconds: of compiling, of the whole test set in the clear, of a simulated sample."""
+    seconds = []
+    for _ in range(request["samples"]):
+        module, taken = compiled(request)
+        seconds.append(taken)
+    x = data_of(request["data"])["x_test"]
+    few = x[:20]
+    module.forward(few[:1], fhe="simulate")  # the first one compiles the simulation
+    return {
+        "compile": min(seconds),
+        "clear": best(lambda: module.forward(x, fhe="disable"), 1.0, 20),
+        "simulate": best(lambda: module.forward(few, fhe="simulate"), 5.0, 5) / len(few),
+    }
+
+
+def encrypt(request):
+    """Seconds of key generation and of a sample: quantize, encrypt, run, decrypt, dequantize."""
+    module, _ = compiled(request)
+    start = perf_counter()
+    module.fhe_circuit.keygen(force=True)
+    keygen = perf_counter() - start
+    data = data_of(request["data"])
+    seconds, right = [], []
+    for index in range(request["samples"]):
+        x = data["x_test"][index : index + 1]
+        start = perf_counter()
+        y = module.forward(x, fhe="execute")
+        seconds.append(perf_counter() - start)
+        right.append(int(classes(y)[0] == data["y_test"][index]))
+    return {"keygen": keygen, "sample": statistics.median(seconds), "right": sum(right)}
+
+
+TASKS = {"measure": measure, "speed": speed, "encrypt": encrypt}
+
+
+def message(error):
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def main():
+    warnings.filterwarnings("ignore")
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else prints goes to standard error
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = TASKS[request["task"]](request)
+        except Exception as error:
+            answer = {"error": message(error)}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

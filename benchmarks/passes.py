@@ -54,7 +54,7 @@ BAR = 1.1
 COMPARED = ("canonicalize", "fold", "cse", "dce")
 """At these Lutra is to be at least as fast per node as the fastest peer."""
 PATIENCE = 20.0
-"""Seconds: a task that took longer at one size is not tried at the next."""
+"""Seconds after which a run is given up, and not tried at larger sizes."""
 INLINE = 64
 """Elements of the largest array that stands in the text itself."""
 
@@ -128,8 +128,7 @@ def synthetic(
         for name, tasks in level.items():
             for task in tasks(steps):
                 series = found.setdefault((task.name, name), Series(task.name, name))
-                if all(taken < PATIENCE for taken in series.seconds.values()):
-                    series.seconds[size] = task.seconds(max(repeats, min(20, 10_000 // size)))
+                series.measure(task, size, max(repeats, min(20, 10_000 // size)), PATIENCE)
     return sorted(found.values(), key=lambda series: ORDER.index(series.task))
 
 
@@ -155,11 +154,12 @@ def zoo(repeats: int) -> dict[str, list[Series]]:
         runs = [("lutra", lutra_tasks(graph))]
         if peer is not None:
             runs.append(("onnx-ir/onnxscript", peer.tasks(model)))
-        found[name] = [
-            Series(task.name, framework, {size: task.seconds(repeats)})
-            for framework, tasks in runs
-            for task in tasks
-        ]
+        found[name] = []
+        for framework, tasks in runs:
+            for task in tasks:
+                series = Series(task.name, framework)
+                series.measure(task, size, repeats, PATIENCE)
+                found[name].append(series)
     return found
 
 
@@ -169,9 +169,11 @@ def zoo_table(nets: dict[str, list[Series]]) -> str:
     for name, series in nets.items():
         for framework in dict.fromkeys(one.framework for one in series):
             own = {one.task: one for one in series if one.framework == framework}
-            (size,) = next(iter(own.values())).seconds
+            size = max(size for one in series for size in one.seconds)
             cells = "".join(
-                f"{own[task].per_node(size):11.2f}" if task in own else f"{'-':>11}"
+                f"{own[task].per_node(size):11.2f}"
+                if task in own and own[task].seconds
+                else f"{'-':>11}"
                 for task in ORDER
             )
             lines.append(f"  {name:13}{framework:19}{size:6}{cells}")

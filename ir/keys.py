@@ -22,6 +22,8 @@ def key_of(value: Any) -> Hashable:
         return tuple([key_of(item) for item in value])
     if kind is Tensor:
         return value.shape, value.dtype
+    if kind is dict and not value:
+        return ()
     if isinstance(value, np.ndarray):
         return _array_key(value)
     if kind is dict or isinstance(value, Mapping):

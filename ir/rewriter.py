@@ -108,11 +108,13 @@ class Rewriter:
         )
         for user in users:
             self._substitute(user, old, new)
-        if new.type != old.type or new.clear != old.clear:
+        same = new.type is old.type or new.type == old.type
+        if not same or new.clear != old.clear:
             self._retype(new.owner, users)
         self.changes += 1
         self.graph.version += 1
-        self._touch(new.owner, old.owner, *users, *_sole_readers((old,)))
+        if self._listener is not None:
+            self._touch(new.owner, old.owner, *users, *_sole_readers((old,)))
 
     def insert_after(self, value: Value, node: T) -> T:
         """Insert `node` right behind the definition of `value`."""
@@ -124,7 +126,7 @@ class Rewriter:
     def erase(self, node: Op) -> None:
         """Take an operation out. An error names its users if there are any."""
         self._own(node)
-        users = [user for value in node.results for user in value.users]
+        users = [user for value in node.results for user in value._users]
         if users:
             raise VerifyError(
                 "V003",
@@ -135,7 +137,8 @@ class Rewriter:
         self.graph._unlink(node)
         self.changes += 1
         self.erased += 1
-        self._touch(*(value.owner for value in node.operands), *_sole_readers(node.operands))
+        if self._listener is not None:
+            self._touch(*[value.owner for value in node.operands], *_sole_readers(node.operands))
 
     def _own(self, node: Op | None) -> None:
         if node is not None and node.graph is not self.graph:
@@ -146,8 +149,8 @@ class Rewriter:
             field = getattr(user, name)
             if field is old:
                 setattr(user, name, new)
-            elif isinstance(field, tuple) and any(value is old for value in field):
-                setattr(user, name, tuple(new if value is old else value for value in field))
+            elif type(field) is tuple and old in field:
+                setattr(user, name, tuple([new if value is old else value for value in field]))
         old._users.pop(user, None)
         new._users[user] = None
 

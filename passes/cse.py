@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lutra.ir.core import Graph, Op
 from lutra.ir.keys import key_of
+from lutra.ir.ops import Onnx
 from lutra.ir.rewriter import Rewriter
 from lutra.passes.base import Context, Exact, Pass
 
@@ -29,18 +30,17 @@ class EliminateCommonSubexpressions(Pass):
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         seen: dict[Hashable, Op] = {}
         for op in graph.ops:
-            if not op.pure or getattr(op, "op_type", None) in RANDOM:
+            if not op.pure or (isinstance(op, Onnx) and op.op_type in RANDOM):
                 continue
-            key = _key(op)
-            if key in seen:
-                origins = seen[key].loc
-                rewriter.replace(op, seen[key].results)
+            twin = seen.setdefault(_key(op), op)
+            if twin is not op:
+                origins = twin.loc
+                rewriter.replace(op, twin.results)
                 if not op.operands:  # a constant may serve several layers and is of none
-                    seen[key].loc = origins
-            else:
-                seen[key] = op
+                    twin.loc = origins
 
 
 def _key(op: Op) -> Hashable:
-    attributes = [key_of(getattr(op, name)) for name in op.attribute_fields]
-    return type(op), *[getattr(op, name) for name in op.operand_fields], *attributes
+    fields = vars(op)
+    operands = [fields[name] for name in op.operand_fields]
+    return type(op), *operands, *[key_of(fields[name]) for name in op.attribute_fields]

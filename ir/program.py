@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from lutra.ir.core import Module
 from lutra.ir.errors import InputError
 from lutra.ir.interpreter import Interpreter
@@ -48,7 +50,11 @@ class Program:
             raise InputError("I004", f"{len(results)} results are given, not {len(names)}")
         known = {**(inputs or {}), **dict(zip(names, results, strict=True))}
         wanted = (node.name for node in self.module.decode.inputs)
-        return self._interpreters["decode"].run({n: known[n] for n in wanted if n in known})
+        outputs = self._interpreters["decode"].run({n: known[n] for n in wanted if n in known})
+        counts = {np.shape(array)[0] for array in known.values() if np.ndim(array)}
+        samples = 0 if 0 in counts else max(counts, default=1)
+        # outputs that no input reaches are the same for all samples
+        return tuple(np.broadcast_to(array, (samples, *array.shape[1:])) for array in outputs)
 
     @property
     def violations(self) -> int:

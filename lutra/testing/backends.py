@@ -37,6 +37,8 @@ def check_backends(
     if inputs is None:
         inputs = every_input(graph, count) or samples(graph, count)
     results, kept = run_all(graph, inputs)
+    if not kept.any():
+        return
     inputs = [array[kept] for array in inputs]
     for name in backends:
         executable = registry.find(name).emit(graph, **(options or {}).get(name, {}))

@@ -292,18 +292,52 @@ def _dequantize(draw: st.DrawFn, q: Value) -> Op:
     return ops.Dequantize(q, scale, zero_point, draw(_floats(draw(parts_of(q.shape)))))
 
 
+def _chain(draw: st.DrawFn, rewriter: Rewriter, x: Value, name: str) -> Value:
+    """x behind up to two float operations."""
+    for _ in range(draw(st.integers(0, 2))):
+        x = rewriter.insert(_onnx(draw, x), loc=(name,)).result
+    return x
+
+
 @st.composite
 def quantized_graphs(draw: st.DrawFn) -> Graph:
-    """Float operations, integers between quantize and dequantize, float operations."""
+    """Integers between quantize and dequantize, floats at both ends and at times in between."""
     graph = Graph()
     rewriter = Rewriter(graph)
-    x = rewriter.input("x", Tensor(draw(SHAPES)))
-    for _ in range(draw(st.integers(0, 2))):
-        x = rewriter.insert(_onnx(draw, x), loc=("before",)).result
+    x = _chain(draw, rewriter, rewriter.input("x", Tensor(draw(SHAPES))), "before")
     pool = [rewriter.insert(_quantize(draw, x)).result]
     _grow(draw, rewriter, pool, 3, tuple(INTEGER_OPS))
-    y = rewriter.insert(_dequantize(draw, pool[-1])).result
     for _ in range(draw(st.integers(0, 2))):
-        y = rewriter.insert(_onnx(draw, y), loc=("after",)).result
+        narrow = [value for value in pool if value.int_type.bits <= 2 * TABLE_BITS]
+        y = rewriter.insert(_dequantize(draw, draw(st.sampled_from(narrow)))).result
+        y = _chain(draw, rewriter, y, "between")
+        pool.append(rewriter.insert(_quantize(draw, y)).result)
+        _grow(draw, rewriter, pool, 2, tuple(INTEGER_OPS))
+    y = rewriter.insert(_dequantize(draw, pool[-1])).result
+    y = _chain(draw, rewriter, y, "after")
     rewriter.returns([y], draw(st.sampled_from([(), ("logits",), ("a b",)])))
     return graph
+
+
+# --- what encryption can afford -----------------------------------------------------------------
+BOOTSTRAPPING = ("lookup", "max", "mul")
+LEVELLED = tuple(kind for kind in INTEGER_OPS if kind not in BOOTSTRAPPING)
+
+
+def few_bits_graphs(*, bootstraps: bool = True) -> st.SearchStrategy[Graph]:
+    """Circuits that encryption takes seconds for, each with a bootstrap; or without any."""
+    if not bootstraps:
+        return integer_graphs(most=6, kinds=LEVELLED)
+    made = integer_graphs(most=5, kinds=(*LEVELLED, *BOOTSTRAPPING * 3), reach=3)
+    return made.filter(_affordable)
+
+
+def _affordable(graph: Graph) -> bool:
+    """Few bits at every bootstrap, and no result that may be off by one."""
+    return any(isinstance(op, ops.Lookup | ops.Max | ops.Mul) for op in graph.ops) and all(
+        (not isinstance(op, ops.Lookup) or op.entries <= 16)
+        and (not isinstance(op, ops.Round) or (op.exact and op.lsbs < 3))
+        and (not isinstance(op, ops.Max) or op.difference().bits <= 5)
+        and (not isinstance(op, ops.Mul) or max(v.int_type.bits for v in op.operands) <= 3)
+        for op in graph.ops
+    )

@@ -45,3 +45,22 @@ def test_before_partitioning() -> None:
     text = "%x = input : u2[] in [0, 3]\n%0 = neg %x\nreturn %0"
     (y,) = Program(parse_module(text)).run({"x": np.array([1, 2])})
     assert y.tolist() == [-1, -2]
+
+
+def test_outputs_that_no_input_reaches() -> None:
+    text = """
+        graph encode {
+          %x = input : float32[2]
+          return
+        }
+        graph circuit {
+          %0 = int_constant value=3
+          return %0, names=["r"]
+        }
+        graph decode {
+          %r = input : u2[] in [0, 3]
+          return %r
+        }
+    """
+    (y,) = Program(parse_module(text)).run({"x": np.zeros((4, 2), np.float32)})
+    assert y.tolist() == [3, 3, 3, 3]

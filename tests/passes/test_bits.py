@@ -9,7 +9,7 @@ from lutra.ir.errors import PipelineError
 from lutra.ir.ops import IntConstant, Lookup, Quantize, Round
 from lutra.passes import Context, Pipeline
 from lutra.passes.bits import bits_for, check_bits, highest
-from nets import Net
+from lutra.testing.nets import Net
 
 
 @pytest.mark.parametrize(

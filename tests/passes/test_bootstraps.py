@@ -15,7 +15,7 @@ from lutra.ir.ops import Lookup, Max
 from lutra.ir.program import Program
 from lutra.ir.types import Array
 from lutra.passes import Context, Pipeline
-from nets import Net
+from lutra.testing.nets import Net
 
 MODELS = Path(__file__).parents[2] / "examples" / "models"
 ROADS = ("default", "default{weights=8,activations=8,inputs=8,rounding=none,margin=none}")

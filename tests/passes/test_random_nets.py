@@ -12,7 +12,8 @@ from lutra.ir.ops import Lookup, Max, Onnx
 from lutra.ir.program import Program
 from lutra.ir.types import Array, Tensor
 from lutra.passes import Context, Pipeline
-from nets import Net, nets
+from lutra.testing.layers import nets
+from lutra.testing.nets import Net
 
 LINEAR = """
     Add AveragePool BatchNormalization Concat Conv DepthToSpace Div Expand Flatten Gather Gemm

@@ -1,4 +1,4 @@
-"""Small float networks built straight into the IR: by hand, or at random for hypothesis."""
+"""Random float networks: strategies for hypothesis."""
 
 from __future__ import annotations
 
@@ -8,84 +8,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import ArrayLike
 
 from lutra.ir.core import Graph, Module, Value
-from lutra.ir.ops import Constant, Onnx
-from lutra.ir.rewriter import Rewriter
-from lutra.ir.types import Array, Shape, Tensor
+from lutra.ir.types import Shape
+from lutra.testing.nets import Net
 
 MAX_SIZE = 128
 """Elements of the largest value in a random network."""
 
-
-class Net:
-    """Builds a graph node by node; arrays become constants, nodes are named by their number."""
-
-    def __init__(self, seed: int = 0, **inputs: Shape) -> None:
-        self.graph = Graph()
-        self.rewriter = Rewriter(self.graph)
-        self.rng = np.random.default_rng(seed)
-        self.x = [self.rewriter.input(name, Tensor(shape)) for name, shape in inputs.items()]
-        self.nodes = 0
-
-    def add(self, op_type: str, *inputs: Value | ArrayLike | None, **attrs: Any) -> Value:
-        """The first result of a new node `op_type/<number>`."""
-        return self.node(op_type, *inputs, **attrs).results[0]
-
-    def node(self, op_type: str, *inputs: Value | ArrayLike | None, **attrs: Any) -> Onnx:
-        values = [x if isinstance(x, Value | None) else self.clear(np.asarray(x)) for x in inputs]
-        return self._insert(Onnx.make(op_type, values, **attrs))
-
-    def split(self, x: Value, parts: Sequence[int], axis: int) -> tuple[Value, ...]:
-        shapes = [(*x.shape[:axis], size, *x.shape[axis + 1 :]) for size in parts]
-        types = tuple(Tensor(shape) for shape in shapes)
-        inputs = (x, self.clear(np.array(parts)))
-        return self._insert(Onnx(inputs, "Split", types, {"axis": axis})).results
-
-    def _insert(self, node: Onnx) -> Onnx:
-        self.nodes += 1
-        return self.rewriter.insert(node, loc=(f"{node.op_type}/{self.nodes}",))
-
-    def clear(self, array: Array) -> Value:
-        return self.rewriter.insert(Constant(array)).result
-
-    def weights(self, *shape: int, terms: int = 1) -> Array:
-        """Normal numbers that keep a sum of so many terms near its terms' size."""
-        return (self.rng.normal(size=shape) / math.sqrt(terms)).astype(np.float32)
-
-    def positive(self, *shape: int) -> Array:
-        return self.rng.uniform(0.5, 2.0, shape).astype(np.float32)
-
-    def conv(self, x: Value, channels: int, kernel: Shape, group: int = 1, **attrs: Any) -> Value:
-        """Conv with a bias."""
-        terms = x.shape[1] // group * math.prod(kernel)
-        w = self.weights(channels, x.shape[1] // group, *kernel, terms=terms)
-        return self.add("Conv", x, w, self.weights(channels), group=group, **attrs)
-
-    def dense(self, x: Value, columns: int) -> Value:
-        """Gemm with a bias."""
-        rows = x.shape[-1]
-        return self.add("Gemm", x, self.weights(rows, columns, terms=rows), self.weights(columns))
-
-    def batch_norm(self, x: Value) -> Value:
-        c = x.shape[1]
-        numbers = (self.positive(c), self.weights(c), self.weights(c), self.positive(c))
-        return self.add("BatchNormalization", x, *numbers)
-
-    def returns(self, *values: Value) -> Module:
-        self.rewriter.returns(values, [f"y{i}" for i in range(len(values))])
-        return Module([self.graph])
-
-    def samples(self, count: int, seed: int = 1) -> dict[str, Array]:
-        rng = np.random.default_rng(seed)
-        return {
-            node.name: rng.normal(size=(count, *node.type.shape)).astype(np.float32)
-            for node in self.graph.inputs
-        }
-
-
-# --- random networks ----------------------------------------------------------------------------
 Layer: TypeAlias = Callable[[st.DrawFn, Net, Value], Value | None]
 """Puts nodes behind a value; None where they do not fit."""
 
@@ -337,14 +267,22 @@ def elementwise(draw: st.DrawFn, net: Net, x: Value) -> Value | None:
 
 
 ALL = tuple(LAYERS)
-PLAIN = tuple(set(LAYERS) - {"reduce", "enlarge"})
+WEIGHTED = ("conv", "gemm", "matmul", "clear_matmul")
 
 
 @st.composite
 def nets(
-    draw: st.DrawFn, *, most: int = 6, layers: Sequence[str] = ALL, dense: bool = False
+    draw: st.DrawFn,
+    *,
+    most: int = 6,
+    layers: Sequence[str] = ALL,
+    dense: bool = False,
+    functions: bool = False,
 ) -> tuple[Net, Module]:
-    """A random network of one or two inputs, ended by a weighted layer if `dense`."""
+    """A random network of one or two inputs, ended by a weighted layer if `dense`.
+
+    functions: half of the layers have an elementwise function behind them.
+    """
     shape = draw(
         st.sampled_from([(1, 4), (1, 6), (1, 2, 5), (1, 2, 4, 4), (1, 3, 5, 4), (1, 4, 2, 2)])
     )
@@ -352,13 +290,9 @@ def nets(
     net = Net(draw(st.integers(0, 99)), **dict.fromkeys(names, shape))
     pool = list(net.x)
     for _ in range(draw(st.integers(1, most))):
-        x = draw(st.sampled_from(pool[-3:]))
-        others = [y for y in pool if y is not x and y.shape == x.shape]
-        y: Value | None
-        if draw(st.booleans()) and others:
-            y = _join(draw, net, x, draw(st.sampled_from(others)))
-        else:
-            y = LAYERS[draw(st.sampled_from(layers))](draw, net, x)
+        y = _next(draw, net, pool, layers)
+        if functions and y is not None and draw(st.booleans()):
+            y = elementwise(draw, net, y)
         if y is not None and 1 <= len(y.shape) <= 5 and 0 < math.prod(y.shape) <= MAX_SIZE:
             pool.append(y)
     last = pool[-1]
@@ -366,6 +300,23 @@ def nets(
         flat = net.add("Reshape", last, np.array([1, -1]))
         last = net.add("MatMul", flat, net.weights(flat.shape[1], 3, terms=flat.shape[1]))
     return net, net.returns(last)
+
+
+def _next(draw: st.DrawFn, net: Net, pool: Sequence[Value], layers: Sequence[str]) -> Value | None:
+    x = draw(st.sampled_from([pool[-1], *pool[-3:]]))
+    others = [y for y in pool if y is not x and y.shape == x.shape]
+    if draw(st.booleans()) and others:
+        return _join(draw, net, x, draw(st.sampled_from(others)))
+    return LAYERS[draw(st.sampled_from(layers))](draw, net, x)
+
+
+@st.composite
+def float_graphs(draw: st.DrawFn, *, most: int = 6) -> Graph:
+    """Networks of up to `most` layers, many of them weighted, with functions and joins."""
+    dense = draw(st.sampled_from([True, True, False]))
+    layers = (*ALL, *WEIGHTED * 4)
+    _, module = draw(nets(most=most, layers=layers, dense=dense, functions=True))
+    return module.main
 
 
 def _join(draw: st.DrawFn, net: Net, x: Value, y: Value) -> Value:

@@ -256,9 +256,7 @@ class Session:
         try:
             together = self.run(arrays)
             if samples not in self._batches:
-                alone = [
-                    self.run([array[i : i + 1] for array in arrays]) for i in (0, samples - 1)
-                ]
+                alone = [self.run([array[i : i + 1] for array in arrays]) for i in (0, samples - 1)]
                 self._batches[samples] = all(
                     both.shape == (samples, *first.shape[1:])
                     and first.shape[:1] == (1,)

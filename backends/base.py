@@ -6,10 +6,11 @@ against `limits` before emission.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from lutra.ir.core import Graph, Op
 from lutra.ir.types import Array
 
 
@@ -30,6 +31,49 @@ class Executable(Protocol):
         """Integers (samples, *shape) for each input of the circuit, in its order; so the results.
 
         Raises InputError (I...) where an input has the wrong shape or leaves its range.
+        """
+        ...
+
+
+class OpPrice(Protocol):
+    """What one operation is predicted to cost."""
+
+    @property
+    def op(self) -> Op: ...
+
+    @property
+    def price(self) -> float: ...
+
+
+class Price(Protocol):
+    """A predicted price of one sample: in total, and of the operations that bootstrap."""
+
+    @property
+    def total(self) -> float: ...
+
+    @property
+    def p_error(self) -> float: ...
+
+    @property
+    def strategy(self) -> str: ...
+
+    @property
+    def ops(self) -> Sequence[OpPrice]: ...
+
+
+@runtime_checkable
+class Pricing(Protocol):
+    """A backend that predicts prices without emitting circuits. Options are those of `emit`."""
+
+    def price_of(self, circuit: Graph, **options: Any) -> Price:
+        """Price of one sample."""
+        ...
+
+    def look_up_price(self, bits: int, growth: float = 1.0, **options: Any) -> float:
+        """Price of one look-up that reads `bits` bits, among many of its kind.
+
+        growth: factor on the variance of noise since the look-ups before: for a layer, the sum of
+        its squared integer weights, relative to the rounding step's square.
         """
         ...
 

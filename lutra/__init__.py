@@ -17,20 +17,33 @@ if TYPE_CHECKING:
     from lutra.artifact import load
     from lutra.compiler import compile
     from lutra.model import Model
+    from lutra.pricing import Price, price
     from lutra.report import Report
     from lutra.sensitivity import Sensitivity, analyze
 
     __version__: str
 
-__all__ = ["Error", "Model", "Report", "Sensitivity", "analyze", "compile", "load"]
+__all__ = [
+    "Error",
+    "Model",
+    "Price",
+    "Report",
+    "Sensitivity",
+    "analyze",
+    "compile",
+    "load",
+    "price",
+]
 
 _HOME = {
     "Model": "lutra.model",
+    "Price": "lutra.pricing",
     "Report": "lutra.report",
     "Sensitivity": "lutra.sensitivity",
     "analyze": "lutra.sensitivity",
     "compile": "lutra.compiler",
     "load": "lutra.artifact",
+    "price": "lutra.pricing",
 }
 """Where the public names live; their modules are imported on first use."""
 

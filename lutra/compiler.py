@@ -15,6 +15,7 @@ from lutra.ir.types import Array
 from lutra.model import Model, silent
 from lutra.passes import Context, Pass, Pipeline
 from lutra.passes.base import Progress
+from lutra.pricing import prices_for
 from lutra.signature import Signature
 
 
@@ -56,6 +57,7 @@ def compile(
         lookup_bits=chosen.limits.lookup_bits,
         value_bits=chosen.limits.value_bits,
         backend=backend,
+        prices=prices_for(chosen, emission),
         progress=progress or silent,
     )
     records = passes.execute(module, context)

@@ -150,11 +150,13 @@ def _context(
     from lutra.passes import Context
     from lutra.signature import Signature
 
+    from lutra.pricing import prices_for
     found: dict[str, Any] = {}
     if backend is not None:
-        limits = registry.find(backend).limits
+        chosen = registry.find(backend)
+        limits = chosen.limits
         found = {"lookup_bits": limits.lookup_bits, "value_bits": limits.value_bits}
-        found["backend"] = backend
+        found.update(backend=backend, prices=prices_for(chosen, {}))
     own = {"lookup_bits": lookup_bits, "value_bits": value_bits}
     found.update((name, bits) for name, bits in own.items() if bits is not None)
     if calibration is not None:

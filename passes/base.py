@@ -6,8 +6,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
+from lutra.ir.analysis import look_ups
 from lutra.ir.core import Graph, Module, Value
 from lutra.ir.errors import InputError
 from lutra.ir.rewriter import Rewriter
@@ -56,6 +57,33 @@ class Notes:
     reference_values: dict[tuple[str, ...], Value] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
 
+    choices: list[str] = field(default_factory=list)
+
+
+class Prices(Protocol):
+    """What the circuit will cost, as passes may ask: predictions, quick enough for searches."""
+
+    def circuit(self, circuit: Graph) -> float:
+        """Price of one sample; infinite where the backend would find no parameters."""
+        ...
+
+    def look_up(self, bits: int, growth: float = 1.0) -> float:
+        """Price of one look-up that reads `bits` bits, among many of its kind.
+
+        growth: factor on the variance of noise since the look-ups before: for a layer, the sum of
+        its squared integer weights, relative to the square of the rounding step behind it.
+        """
+        ...
+
+
+class PlainPrices:
+    """Prices where no backend tells its own: twice as much for every bit."""
+
+    def circuit(self, circuit: Graph) -> float:
+        return sum(site.count * self.look_up(site.bits) for site in look_ups(circuit))
+
+    def look_up(self, bits: int, growth: float = 1.0) -> float:
+        return float(2**bits)
 
 @dataclass(frozen=True)
 class Context:
@@ -64,12 +92,14 @@ class Context:
     samples: calibration data, one array (samples, *shape) for each graph input, by name.
     lookup_bits, value_bits: the target backend's limits on look-up inputs and on any value.
     """
+    prices: what circuits and look-ups will cost on it.
 
     samples: Mapping[str, Array] | None = None
     lookup_bits: int = 16
     value_bits: int = 62
     backend: str = "numpy"
     notes: Notes = field(default_factory=Notes, repr=False)
+    prices: Prices = field(default=PlainPrices(), repr=False)
     log: RuleLog = field(default_factory=RuleLog, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
 

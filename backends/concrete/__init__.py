@@ -13,6 +13,7 @@ from lutra.backends.concrete.executable import ConcreteExecutable
 from lutra.backends.concrete.limits import LIMITS, price
 from lutra.backends.concrete.native import cheapest
 from lutra.backends.concrete.options import Options
+from lutra.backends.concrete.pricing import OpPrice, Price, predicted, predicted_look_up
 from lutra.backends.concrete.statistics import OpStatistics, Statistics, statistics_of
 from lutra.backends.concrete.transport import Ciphertexts, EvaluationKeys
 from lutra.ir.core import Graph
@@ -22,14 +23,18 @@ __all__ = [
     "Client",
     "ConcreteExecutable",
     "EvaluationKeys",
+    "OpPrice",
     "OpStatistics",
     "Options",
+    "Price",
     "Statistics",
     "emit",
     "estimate",
     "limits",
+    "look_up_price",
     "name",
     "price",
+    "price_of",
 ]
 
 name = "concrete"
@@ -51,3 +56,16 @@ def estimate(circuit: Graph, **options: Any) -> Statistics:
     chosen = Options(**options)
     program = program_of(circuit, chosen.widths)
     return statistics_of(program, cheapest(program, chosen, library=False))
+
+
+def price_of(circuit: Graph, **options: Any) -> Price:
+    """Predict the price that `estimate` would find, in milliseconds. Same options; error I005."""
+    return predicted(circuit, Options(**options))
+
+
+def look_up_price(bits: int, growth: float = 1.0, **options: Any) -> float:
+    """Predict the price of one look-up that reads `bits` bits, among many of its kind.
+
+    growth: factor on the variance of noise from the look-ups before. Same options as `emit`.
+    """
+    return predicted_look_up(bits, growth, Options(**options))

@@ -26,6 +26,7 @@ from lutra.ir.errors import Error, ExperimentError, did_you_mean
 from lutra.ir.program import Program
 from lutra.ir.types import Array
 from lutra.passes import Context, Pipeline
+from lutra.pricing import prices_for
 from lutra.signature import Signature
 
 
@@ -138,12 +139,14 @@ def _compile(trial: Trial) -> Compiled:
     loaded = _load(trial.model, stamps)
     module = loaded.module.clone()
     pipeline = Pipeline.parse(trial.variant.text)
-    limits = registry.find(trial.backend).limits
+    backend = registry.find(trial.backend)
+    limits = backend.limits
     context = Context(
         samples=loaded.calibration,
         lookup_bits=limits.lookup_bits,
         value_bits=limits.value_bits,
         backend=trial.backend,
+        prices=prices_for(backend, {}),
     )
     start = time.perf_counter()
     pipeline.execute(module, context)

@@ -135,6 +135,10 @@ def test_pipelines_work_as_shown(tmp_path: Path) -> None:
     assert_python_prints(DOCS / "pipelines.md", tmp_path)
 
 
+def test_migrating_works_as_shown(tmp_path: Path) -> None:
+    assert_python_prints(DOCS / "migration.md", tmp_path)
+
+
 def test_experiments_work_as_shown(tmp_path: Path) -> None:
     page = DOCS / "experiments.md"
     write_files(page, tmp_path)

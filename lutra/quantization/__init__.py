@@ -1,0 +1,33 @@
+"""Quantization under the names that users of Concrete ML know, by Lutra's own pipelines.
+
+`docs/migration.md` has the names side by side, and what differs.
+"""
+
+from __future__ import annotations
+
+from lutra.quantization.bits import Rounding, get_n_bits_dict
+from lutra.quantization.circuit import CircuitGraph, FheCircuit
+from lutra.quantization.notices import NoEffectWarning
+from lutra.quantization.post_training import (
+    ONNXConverter,
+    PostTrainingAffineQuantization,
+    PostTrainingQATImporter,
+)
+from lutra.quantization.quantized_module import FheMode, NotCompiledError, QuantizedModule
+from lutra.quantization.quantizers import QuantizedArray, UniformQuantizer
+
+__all__ = [
+    "CircuitGraph",
+    "FheCircuit",
+    "FheMode",
+    "NoEffectWarning",
+    "NotCompiledError",
+    "ONNXConverter",
+    "PostTrainingAffineQuantization",
+    "PostTrainingQATImporter",
+    "QuantizedArray",
+    "QuantizedModule",
+    "Rounding",
+    "UniformQuantizer",
+    "get_n_bits_dict",
+]

@@ -1,0 +1,122 @@
+"""PyTorch models as ONNX."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from lutra.ir.errors import InputError
+from lutra.ir.types import Array
+
+if TYPE_CHECKING:
+    import torch
+
+OPSET = 17
+"""Opset that models are exported in."""
+
+
+def is_torch_model(model: Any) -> TypeGuard[torch.nn.Module]:
+    """Whether this is a `torch.nn.Module`. Imports PyTorch only if somebody else has."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def to_array(given: Any) -> Array:
+    """A tensor or array as an array."""
+    return np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+
+
+def to_arrays(given: Any) -> tuple[Array, ...]:
+    """A tensor or array, or a tuple of them, as a tuple of arrays."""
+    return tuple(map(to_array, given if isinstance(given, tuple | list) else (given,)))
+
+
+def exported(model: torch.nn.Module, dummy_input: Any) -> ModelProto:
+    """The model as ONNX, for one sample, in evaluation mode.
+
+    dummy_input: a tensor or array (samples, ...) for each input, of which the first sample is used.
+    """
+    import torch
+
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        _silence(warnings)
+        torch.onnx.export(
+            model,
+            one_sample(dummy_input),
+            stream,  # type: ignore[arg-type]  # the legacy exporter takes streams
+            dynamo=False,  # the only exporter that needs no further package
+            opset_version=OPSET,
+            input_names=input_names(model, dummy_input),
+        )
+    return onnx.load_from_string(stream.getvalue())
+
+
+def exported_brevitas(model: torch.nn.Module, dummy_input: Any) -> ModelProto:
+    """A Brevitas model as QONNX, for one sample. Error I005 where it has no quantized layers."""
+    brevitas_layers = _brevitas()
+    if not any(isinstance(layer, brevitas_layers) for layer in model.modules()):
+        raise InputError(
+            "I005",
+            "the model has no quantized layers of Brevitas",
+            help="call compile_torch_model, with import_qat=True for other quantized models",
+        )
+    from brevitas.export.onnx.qonnx.manager import QONNXManager
+
+    with warnings.catch_warnings():
+        _silence(warnings)
+        return QONNXManager.export(  # type: ignore[no-any-return]
+            model,
+            args=one_sample(dummy_input),
+            opset_version=OPSET,
+            dynamo=False,
+            input_names=input_names(model, dummy_input),
+            keep_initializers_as_inputs=False,
+        )
+
+
+def input_names(model: torch.nn.Module, dummy_input: Any) -> list[str]:
+    """Names of the inputs: those of the parameters of `forward`, where it has so many."""
+    count = len(to_arrays(dummy_input))
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(model.forward).parameters.values()
+    names = [parameter.name for parameter in parameters if parameter.kind in kinds]
+    return names[:count] if len(names) >= count else [f"x{index}" for index in range(count)]
+
+
+def one_sample(dummy_input: Any) -> tuple[torch.Tensor, ...]:
+    """The first sample of each input, with its batch axis; doubles become floats."""
+    import torch
+
+    def first(array: Array) -> torch.Tensor:
+        sample = torch.from_numpy(np.array(array[:1] if array.ndim > 1 else array))
+        return sample.float() if sample.dtype == torch.float64 else sample
+
+    return tuple(map(first, to_arrays(dummy_input)))
+
+
+def _brevitas() -> tuple[type, ...]:
+    try:
+        with warnings.catch_warnings():
+            _silence(warnings)
+            import onnxoptimizer  # noqa: F401
+            from brevitas.nn.quant_layer import QuantInputOutputLayer, QuantNonLinearActLayer
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "I005", f"{error.name} is not installed", help="pip install 'lutra[brevitas]'"
+        ) from error
+    return QuantInputOutputLayer, QuantNonLinearActLayer
+
+
+def _silence(module: Any) -> None:
+    """Of the exporters' own warnings, those about themselves."""
+    module.simplefilter("ignore", DeprecationWarning)
+    module.simplefilter("ignore", FutureWarning)
+    module.filterwarnings("ignore", "Named tensors and all their associated APIs", UserWarning)

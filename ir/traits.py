@@ -36,7 +36,7 @@ _STRUCTURAL = """
     Concat DepthToSpace Expand Flatten Gather GatherElements GatherND Identity Pad Reshape
     Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze
 """
-_ORDER = "GlobalMaxPool MaxPool"
+_ORDER = "GlobalMaxPool MaxPool ReduceMax ReduceMin"
 
 TRAITS: dict[str, Trait] = {
     name: trait

@@ -157,7 +157,8 @@ def _read_observed(
         return observed.get(value, value)
 
     for op in list(graph.ops):
-        at_client = flow.client.issuperset(op.operands) and op not in flow.demanded
+        clear = flow.client.issuperset(op.operands) or flow.is_product(op)
+        at_client = clear and op not in flow.demanded
         moves = flow.is_movement(op) and not flow.client.issuperset(op.results)
         if moves or (flow.is_linear(op) and not at_client):
             for value in dict.fromkeys(op.operands):

@@ -88,8 +88,22 @@ class Flow:
         return demanded
 
     def is_linear(self, op: Op) -> bool:
-        """Whether the operation becomes integer arithmetic: pooling, convolution, x + y, ..."""
-        return _is(op, Trait.LINEAR) or (is_onnx(op, "Add", "Sub") and self._joins(op.result))
+        """Whether it becomes integer arithmetic: pooling, convolution, x + y, x * y, ..."""
+        sums = is_onnx(op, "Add", "Sub") and self.meets(op)
+        return sums or _is(op, Trait.LINEAR) or self.is_product(op)
+
+    def is_product(self, op: Op) -> bool:
+        """Whether it multiplies two encrypted values, which squares few bits in look-ups."""
+        return is_onnx(op, "Mul") and self.meets(op) and not self.client.issuperset(op.operands)
+
+    def picks(self, op: Op) -> bool:
+        """Whether elements are picked by size: pooling, and the maximum of encrypted values."""
+        return _is(op, Trait.ORDER) or (is_onnx(op, "Max", "Min") and self.meets(op))
+
+    def meets(self, op: Op) -> bool:
+        """Whether two encrypted values meet in an operation, which is no function of one."""
+        floats = len(op.operands) == 2 and all(v.type == op.result.type for v in op.operands)
+        return floats and not is_clear(op.result) and self._joins(op.result)
 
     def _joins(self, value: Value) -> bool:
         """Whether a value is no function of the elements of one other value."""
@@ -97,7 +111,7 @@ class Flow:
 
     def is_movement(self, op: Op) -> bool:
         """Whether quantized values go through unchanged: structural and order operations."""
-        return _is(op, Trait.STRUCTURAL, Trait.ORDER)
+        return _is(op, Trait.STRUCTURAL) or self.picks(op)
 
     def roots(self, value: Value, narrow: bool = False) -> Iterator[Value]:
         """The values to quantize so that `value` becomes an integer without a further look-up.
@@ -111,7 +125,7 @@ class Flow:
             return
         if self.moves_integers(op):
             for operand in encrypted_operands(op):
-                yield from self.roots(operand, narrow or _is(op, Trait.ORDER))
+                yield from self.roots(operand, narrow or self.picks(op))
         elif narrow or value in self.client:
             yield value
         elif not self._is_integer(value):
@@ -140,7 +154,7 @@ class Flow:
         return affine is not None and not any(True for _ in self.roots(affine[0]))
 
     def groups(self) -> list[list[Value]]:
-        """Values to quantize, grouped where they must share one scale (they meet in a Concat)."""
+        """Values to quantize, grouped where they must share one scale: in a Concat or maximum."""
         parent: dict[Value, Value] = {}
 
         def find(value: Value) -> Value:
@@ -150,7 +164,7 @@ class Flow:
 
         for op in self.graph.ops:
             for value in self._integers_of(op):
-                roots = list(self.roots(value))
+                roots = list(self.roots(value, self.is_product(op)))
                 for root in roots:
                     parent[find(root)] = find(roots[0])
         groups: dict[Value, list[Value]] = {}
@@ -183,7 +197,7 @@ class Flow:
         if kind is Trait.OPAQUE:
             return "this operator cannot run on encrypted values"
         if kind is Trait.ELEMENTWISE:
-            several = self._joins(op.results[0]) and not self.is_linear(op)
+            several = self._joins(op.results[0]) and not (self.is_linear(op) or self.picks(op))
             return "it combines several encrypted values" if several else ""
         if others:
             return f"it reads {', '.join(others)}, not float32"

@@ -12,7 +12,8 @@ from lutra.ir.traits import Trait, trait
 from lutra.passes.affine import dequantized
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.dce import eliminate_dead_code
-from lutra.passes.flow import Flow, encrypted_operands
+from lutra.passes.flow import Flow, encrypted_operands, is_onnx
+from lutra.passes.lower_joins import JOINS
 from lutra.passes.lower_linear import LINEAR_LOWERINGS
 from lutra.passes.lower_movement import MOVEMENT_LOWERINGS
 from lutra.passes.regions import merge_sources
@@ -26,9 +27,10 @@ class LowerQuantized(Pass):
     """Turn operators on dequantized values into integer operations, dequantized afterwards.
 
     linear(dequantize(x), dequantize(w)) -> dequantize(linear(x, w)), and the same for movements of
-    elements, pooling, sums of encrypted values, and constants added or multiplied. Where two
-    scales meet, the integers are brought to one by clear integer factors, which costs no look-up.
-    What is left of float operators afterwards are functions of single elements.
+    elements, pooling, sums, products and maxima of encrypted values, and constants added or
+    multiplied. Where two scales meet, the integers are brought to one by clear integer factors,
+    which costs no look-up. What is left of float operators afterwards are functions of single
+    elements.
     """
 
     name = "lower-quantized"
@@ -37,18 +39,22 @@ class LowerQuantized(Pass):
     provides = frozenset({"regions"})
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        demanded = Flow(graph).demanded
+        flow = Flow(graph)
+        meeting = {op for op in graph.ops if is_onnx(op, *JOINS) and flow.meets(op)}
         for op in graph.ops:
             if isinstance(op, Quantize):
                 self._drop_requantization(op, rewriter)
                 continue
-            if not isinstance(op, Onnx) or op.domain or op.op_type not in LOWERINGS:
+            if not isinstance(op, Onnx) or op.domain:
+                continue
+            if op.op_type not in LOWERINGS and op not in meeting:
                 continue
             if not any(dequantized(value) for value in op.operands):
                 continue
-            if op not in demanded and _is_dear(op):
+            if op not in flow.demanded and (_is_dear(op) or op in meeting):
                 continue  # the client does it
-            values = LOWERINGS[op.op_type](op)
+            lowering = JOINS[op.op_type] if op in meeting else LOWERINGS[op.op_type]
+            values = lowering(op)
             if values is not None:
                 rewriter.replace(op, [value.result for value in values])
         merge_sources(graph, rewriter)

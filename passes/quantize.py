@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lutra.ir.core import Graph, Op
+from lutra.ir.core import Graph, Op, Value
 from lutra.ir.ops import Dequantize, IntConstant, Observe, Onnx, Quantize, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import WEIGHTED
-from lutra.ir.types import Array, Ints, frozen
+from lutra.ir.types import Array, Ints, Tensor, frozen
 from lutra.passes.affine import NO_OFFSET, ZERO
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
@@ -55,8 +55,10 @@ class QuantizeModel(Pass):
 
     def _activation(self, op: Observe, flow: Flow, rewriter: Rewriter) -> None:
         role = "inputs" if op.x in flow.client else "activations"
-        bits = bits_for(getattr(self, role), op.loc, role)
-        scale, zero_point = affine_grid(op.lo, op.hi, bits)
+        bits, lo, hi = bits_for(getattr(self, role), op.loc, role), op.lo, op.hi
+        if _is_truth(op.x):
+            bits, lo, hi = 1, 0.0, 1.0
+        scale, zero_point = affine_grid(lo, hi, bits)
         quantized = Quantize(op.x, scale, zero_point, 0, 2**bits - 1)
         q = rewriter.insert(quantized, before=op, loc=op.loc).result
         # without origins of its own: the layer that reads it is not the one that computed it
@@ -82,6 +84,12 @@ class QuantizeModel(Pass):
         if not self.per_channel:
             return None
         return 0 if op.op_type == "Conv" else weights.ndim - 1
+
+
+def _is_truth(value: Value) -> bool:
+    """Whether a value is 0 or 1, made of truth values."""
+    op = value.owner
+    return is_onnx(op, "Cast") and op.operands[0].type == Tensor(value.shape, "bool")
 
 
 def affine_grid(lo: float, hi: float, bits: int) -> tuple[Array, Ints]:

@@ -11,6 +11,7 @@ from lutra.ir.traits import NONDECREASING, Trait, trait
 from lutra.ir.types import Tensor
 from lutra.passes.flow import AFFINE, affine_constant, encrypted_operands, is_clear, is_onnx
 from lutra.passes.rules import Outcome, no, on
+from lutra.passes.rules_joins import JOIN_RULES
 from lutra.passes.rules_linear import LINEAR_RULES, constant, node
 
 MONOTONE = NONDECREASING | {"Celu", "Clip", "LeakyRelu", "ThresholdedRelu"}
@@ -182,4 +183,5 @@ FLOAT_RULES = (
     monotone_before_max_pool,
     movement_before_elementwise,
     function_before_concat,
+    *JOIN_RULES,
 )

@@ -179,7 +179,7 @@ def batch_norm_to_affine(bn: Onnx, rw: Rewriter) -> Outcome:
 def affine_behind_linear(op: Onnx, rw: Rewriter) -> Outcome:
     """x - c -> x + (-c) and x / c -> x * (1 / c), for constants c behind a linear operator"""
     affine = affine_constant(op)
-    if affine is None or not _is_linear_sum(affine[0]):
+    if affine is None or not is_linear_sum(affine[0]):
         return no("not a constant subtracted from or dividing a linear operator's result")
     x, c = affine
     if op.op_type == "Sub":
@@ -275,7 +275,7 @@ def _scale_channels(op_type: str, weights: Array, factor: Array, rank: int) -> A
     return np.asarray(weights * factor.reshape(-1, *(1,) * columns))
 
 
-def _is_linear_sum(value: Value) -> bool:
+def is_linear_sum(value: Value) -> bool:
     """Whether a value is a linear operator's result, perhaps with constants added or multiplied."""
     op: Op = value.owner
     while True:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lutra.ir.core import Op, Value
+from lutra.ir.core import Value
 from lutra.ir.ops import Constant, Dequantize, IntConstant, Movement, Onnx, Quantize, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.rounding import ROUNDINGS
@@ -17,6 +17,7 @@ from lutra.passes.affine import clear_integers, clear_value, varies
 from lutra.passes.flow import affine_constant, encrypted_operands
 from lutra.passes.lower_movement import moved
 from lutra.passes.rules import Outcome, no, on
+from lutra.passes.rules_joins import at_client
 from lutra.passes.rules_linear import constant, node
 
 
@@ -101,7 +102,7 @@ def quantize_before_movement(op: Dequantize, rw: Rewriter) -> Outcome:
     mixed = range(2 if trait(move) is Trait.ORDER else 0, rank)
     if any(varies(array, rank, mixed) for array in arrays):
         return no("elements are quantized differently")
-    if all(map(_at_client, sources)):
+    if all(map(at_client, sources)):
         return no("the client does it before encryption")
     if trait(move) is Trait.STRUCTURAL and _size(move.results[0]) < sum(map(_size, sources)):
         return no("it drops elements, which then need no look-up")
@@ -173,20 +174,6 @@ def _moves_only(move: Onnx, sources: list[Value]) -> bool:
 
 def _size(value: Value) -> int:
     return math.prod(value.shape)
-
-
-def _at_client(value: Value) -> bool:
-    """Whether a value comes from the inputs without any layer or quantization between."""
-    seen: set[Op] = set()
-    stack = [value.owner]
-    while stack:
-        op = stack.pop()
-        if isinstance(op, Dequantize) or (isinstance(op, Onnx) and trait(op) is Trait.LINEAR):
-            return False
-        if op not in seen:
-            seen.add(op)
-            stack += [operand.owner for operand in op.operands]
-    return True
 
 
 QUANTIZED_RULES = (

@@ -1,0 +1,175 @@
+"""Operators in which several encrypted values meet: at one look-up each, near the floats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lutra.ir.analysis import pbs_count
+from lutra.ir.core import Module, Value
+from lutra.ir.ops import Max
+from lutra.ir.program import Program
+from lutra.passes import Context, Pipeline
+from lutra.testing.nets import Net
+
+WIDE = "default{rounding=7}"
+NARROW = "default{weights=4,activations=4,inputs=6,rounding=none,margin=none}"
+ELEMENTS = 6
+
+
+def sums(net: Net) -> Value:
+    return net.dense(net.x[0], ELEMENTS)
+
+
+def levels(net: Net) -> Value:
+    """Few bits: the result of a function."""
+    return net.add("Relu", sums(net))
+
+
+def compiled(net: Net, y: Value, road: str = WIDE) -> tuple[Module, float]:
+    """The module, and its mean error relative to the reach of the outputs."""
+    module = net.returns(net.dense(y, 4))
+    feeds, other = net.samples(256), net.samples(64, seed=2)
+    (wanted,) = Program(module.clone()).run(other)
+    Pipeline.parse(road).execute(module, Context(samples=feeds, lookup_bits=24))
+    (found,) = Program(module).run(other)
+    return module, float(np.abs(found - wanted).mean() / np.ptp(wanted))
+
+
+def maximum(net: Net) -> Value:
+    return net.add("Max", levels(net), net.add("Sigmoid", sums(net)))
+
+
+def minimum(net: Net) -> Value:
+    return net.add("Min", levels(net), levels(net))
+
+
+def largest_of_three(net: Net) -> Value:
+    return net.add("Max", levels(net), np.float32(0.2), levels(net), levels(net))
+
+
+def chosen_maximum(net: Net) -> Value:
+    x, y = levels(net), levels(net)
+    return net.add("Where", net.add("LessOrEqual", y, x), x, y)
+
+
+def chosen_minimum(net: Net) -> Value:
+    x, y = levels(net), levels(net)
+    return net.add("Where", net.add("Greater", x, y), y, x)
+
+
+def quotient(net: Net) -> Value:
+    return net.add("Div", levels(net), net.add("Exp", levels(net)))
+
+
+def gate(net: Net) -> Value:
+    return net.add("Mul", levels(net), net.add("Sigmoid", sums(net)))
+
+
+def gate_for_all(net: Net) -> Value:
+    """As in squeeze-and-excitation: one number scales many."""
+    return net.add("Mul", levels(net), net.add("Sigmoid", net.dense(levels(net), 1)))
+
+
+MEETINGS: dict[Callable[[Net], Value], int] = {
+    # two look-ups for what meets, and:
+    maximum: 3 * ELEMENTS,
+    minimum: 3 * ELEMENTS,
+    largest_of_three: (3 + 2 + 1) * ELEMENTS,
+    chosen_maximum: 3 * ELEMENTS,
+    chosen_minimum: 3 * ELEMENTS,
+    gate: (2 + 2) * ELEMENTS,  # a product takes two
+    quotient: (2 + 2) * ELEMENTS,
+    gate_for_all: (2 + 2) * ELEMENTS + 1,
+}
+
+
+@pytest.mark.parametrize("road", [WIDE, NARROW], ids=["rounded", "exact"])
+@pytest.mark.parametrize("meeting", MEETINGS)
+def test_values_meet(meeting: Callable[[Net], Value], road: str) -> None:
+    net = Net(x=(1, 4))
+    module, error = compiled(net, meeting(net), road)
+    assert error < (0.01 if road == WIDE else 0.04)
+    assert pbs_count(module.circuit) <= MEETINGS[meeting]
+
+
+def test_extremes_of_sums_need_no_look_up_before() -> None:
+    net = Net(x=(1, 4))
+    module, error = compiled(net, net.add("Max", sums(net), sums(net)))
+    assert pbs_count(module.circuit) == ELEMENTS
+    assert error < 0.01
+    net = Net(x=(1, 4))
+    module, error = compiled(net, net.add("Tanh", net.add("Min", sums(net), sums(net))))
+    assert pbs_count(module.circuit) == 2 * ELEMENTS
+    assert error < 0.01
+
+
+STEPS: dict[str, tuple[Callable[[Net, Value, Value], Value], int]] = {
+    **{
+        kind: (lambda net, x, y, kind=kind: net.add(kind, x, y), 1)  # type: ignore[misc]
+        for kind in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+    },
+    "And": (lambda net, x, y: net.add("And", positive(net, x), positive(net, y)), 3),
+    "Or": (lambda net, x, y: net.add("Or", positive(net, x), positive(net, y)), 3),
+    "Xor": (lambda net, x, y: net.add("Xor", positive(net, x), positive(net, y)), 3),
+    "Not": (lambda net, x, y: net.add("Not", net.add("Less", x, y)), 1),
+}
+
+
+def positive(net: Net, x: Value) -> Value:
+    return net.add("Greater", x, np.float32(0.1))
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_comparisons_and_logic(kind: str) -> None:
+    """What is true is nearly always found so; the rest lies near the boundary."""
+    step, look_ups = STEPS[kind]
+    net = Net(x=(1, 4))
+    made = step(net, sums(net), sums(net))
+    module, error = compiled(net, net.add("Cast", made, to=1), "default{rounding=8}")
+    assert pbs_count(module.circuit) == look_ups * ELEMENTS
+    assert error < 0.015
+
+
+@pytest.mark.parametrize("other", ["value", "zero"])
+def test_choices(other: str) -> None:
+    net = Net(x=(1, 4))
+    x = levels(net)
+    y = net.clear(np.zeros((1, ELEMENTS), np.float32)) if other == "zero" else levels(net)
+    _, error = compiled(
+        net, net.add("Where", positive(net, sums(net)), x, y), "default{rounding=8}"
+    )
+    assert error < 0.015
+
+
+@pytest.mark.parametrize(("axes", "keepdims"), [([2], 0), ([1], 1), ([0, 2], 0), (None, 0)])
+@pytest.mark.parametrize("kind", ["ReduceMax", "ReduceMin"])
+def test_reductions(kind: str, axes: list[int] | None, keepdims: int) -> None:
+    net = Net(x=(1, 4))
+    x = net.add("Reshape", levels(net), np.array([1, 2, ELEMENTS // 2]))
+    named = () if axes is None else (np.array(axes),)
+    y = net.add(kind, x, *named, keepdims=keepdims)
+    module, error = compiled(net, net.add("Reshape", y, np.array([1, -1])))
+    left = int(np.prod(y.shape))
+    assert pbs_count(module.circuit) == ELEMENTS + (ELEMENTS - left)
+    assert error < 0.01
+
+
+def test_maxima_of_one_grid_need_no_factors() -> None:
+    """What meets in a maximum is quantized on one grid, though it reaches elsewhere."""
+    net = Net(x=(1, 4))
+    x = net.add("Tanh", sums(net))
+    module, _ = compiled(net, net.add("Max", x, net.add("Mul", levels(net), np.float32(3))))
+    (op,) = module.circuit.of(Max)
+    assert op.index_bits == 8
+
+
+def test_two_inputs_meet_at_the_client() -> None:
+    net = Net(x=(1, 4), z=(1, 4))
+    best = net.add("Max", *net.x)
+    product = net.add("Where", net.add("Greater", net.x[0], net.x[1]), net.add("Mul", *net.x), best)
+    module, error = compiled(net, product)
+    assert pbs_count(module.circuit) == 0
+    assert error < 0.02

@@ -20,6 +20,7 @@ from statistics import NormalDist
 import numpy as np
 
 from lutra.backends.base import Limits
+from lutra.backends.plan import Plan
 from lutra.ir.analysis import pbs_count
 from lutra.ir.core import Graph, Op
 from lutra.ir.decompose import decomposed
@@ -41,7 +42,7 @@ def emit(circuit: Graph, *, p_error: float = 0.0, seed: int | None = None) -> Nu
     if not 0 <= p_error < 1:
         raise InputError("I005", f"p_error={p_error} is no probability below 1")
     if not p_error:
-        return NumpyExecutable(Interpreter(circuit))
+        return NumpyExecutable(Plan(circuit))
     return NumpyExecutable(_Noisy(decomposed(circuit), p_error, np.random.default_rng(seed)))
 
 

@@ -6,6 +6,7 @@ Integer operations run as declared (`Op.eval`), runs of float-level operations i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -14,6 +15,18 @@ from lutra.ir.core import Graph, Input, Op, Return, Value, dependencies
 from lutra.ir.errors import InputError, did_you_mean
 from lutra.ir.ops import Assume, Constant, Observe, Onnx
 from lutra.ir.types import Array, Int, Tensor
+
+
+class Step(Protocol):
+    """Several operations run as one: reads `inputs`, and gives an array for each of `outputs`."""
+
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+    def run(self, arrays: Sequence[Array], samples: int) -> Sequence[Array]: ...
+
+
+Steps: TypeAlias = Sequence[Op | Step]
 
 
 class _Segment:
@@ -52,11 +65,12 @@ class Interpreter:
         self._steps = self._plan()
         self._last_use: dict[Value, int] = {}
         for index, step in enumerate(self._steps):
-            for value in step.inputs if isinstance(step, _Segment) else step.operands:
+            for value in step.operands if isinstance(step, Op) else step.inputs:
                 self._last_use[value] = index
 
-    def _plan(self) -> list[Op | _Segment]:
-        steps: list[Op | _Segment] = []
+    def _plan(self) -> Steps:
+        """What to run, in order. A subclass puts steps of its own in place of operations."""
+        steps: list[Op | Step] = []
         floats: list[Op] = []
 
         def flush() -> None:
@@ -87,7 +101,7 @@ class Interpreter:
         samples = 0 if 0 in counts else max(counts, default=1)
         values: dict[Value, Array] = dict(feeds)
         for index, step in enumerate(self._steps):
-            if isinstance(step, _Segment):
+            if not isinstance(step, Op):
                 reads = [values[value] for value in step.inputs]
                 values.update(zip(step.outputs, step.run(reads, samples), strict=True))
                 operands: Sequence[Value] = step.inputs

@@ -22,6 +22,7 @@ from lutra.passes.base import Progress
 from lutra.signature import Signature
 
 if TYPE_CHECKING:
+    from lutra.backends.numpy import NumpyExecutable
     from lutra.report import Report
 
 Mode: TypeAlias = Literal["clear", "simulate", "encrypt"]
@@ -71,6 +72,7 @@ class Model:
         self.violations: dict[str, int] = {}
         self._program = Program(module)
         self._executable: Executable | None = None
+        self._clear: tuple[int, NumpyExecutable] | None = None
 
     # --- predictions ----------------------------------------------------------------------------
     def predict(self, x: Any, mode: Mode = "clear") -> Array | tuple[Array, ...]:
@@ -122,8 +124,14 @@ class Model:
     def _in_clear(self, simulate: bool) -> Callable[[Outputs], Outputs]:
         from lutra.backends import numpy as clear
 
-        p_error = self.p_error if simulate else 0.0
-        executable = clear.emit(self.module.circuit, p_error=p_error)
+        circuit = self.module.circuit
+        if simulate:
+            executable = clear.emit(circuit, p_error=self.p_error)
+        else:
+            if self._clear is None or self._clear[0] != circuit.version:
+                self._clear = (circuit.version, clear.emit(circuit))
+            executable = self._clear[1]
+        before = executable.violations
 
         def run(q: Outputs) -> Outputs:
             samples = len(q[0]) if q else 1
@@ -132,7 +140,8 @@ class Model:
                 self.progress("samples", start, samples)
                 parts.append(executable.run(*(a[start : start + CHUNK] for a in q)))
             self.progress("samples", samples, samples)
-            self.violations = _by_layer(executable.violations)
+            new = {op: n - before.get(op, 0) for op, n in executable.violations.items()}
+            self.violations = _by_layer(new)
             return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
         return run

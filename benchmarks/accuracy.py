@@ -6,8 +6,8 @@
 
 One table for each model: a row for each pair of bits of weights and activations, a column for the
 bits that rounding keeps at look-ups; in a cell the accuracy in percent, the bits of the widest
-look-up's input, those of the widest value, and the price in 1e9 of Concrete's unit. Below it the
-float model's accuracy.
+look-up's input, those of the widest value, and the price in 1e9 of Concrete's unit, of which some
+5 take one second of one core. The price is predicted; `--price` asks Concrete, a second a trial.
 
 Trials are those of an experiment (see docs/experiments.md): rows are kept in `benchmarks/results`,
 and what is there already is not run again. `--bars` prints what has to be reached, and ends with
@@ -33,8 +33,12 @@ from lutra.experiment.rows import Row
 from lutra.experiment.spec import Experiment, load
 
 FILE = Path(__file__).with_suffix(".toml")
+WIDTH = 140
+"""Columns of what is printed."""
 QUICK = {"w": [2, 3, 4], "a": [3, 6], "r": ["none", 4, 6]}
 """The part of the grid that takes less than a minute."""
+
+METRICS = {name: {} for name in ("accuracy", "float_accuracy", "pbs", "lookup_bits", "value_bits")}
 
 
 def tables(rows: Sequence[Row]) -> Iterator[Table]:
@@ -68,7 +72,7 @@ def grid(
     chosen: Experiment, *, executor: Executor | None = None, jobs: int | None = None
 ) -> list[Row]:
     """Run the trials that are missing, print the tables and draw the plots."""
-    console = Console()
+    console = Console(width=WIDTH)
     progress = Console(stderr=True)
 
     def watch(row: Row, done: int, total: int) -> None:
@@ -89,7 +93,7 @@ def check_bars(
     folders: Sequence[Path], *, executor: Executor | None = None, jobs: int | None = None
 ) -> bool:
     """Print the bars, and whether they are met; returns whether all are."""
-    console = Console()
+    console = Console(width=WIDTH)
     found = list(bars.bars(executor, jobs))
     console.print(bars.table(found))
     met = all(bar.met(row) for bar, row in found)
@@ -108,6 +112,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="a part of the grid")
     parser.add_argument("--bars", action="store_true", help="only what has to be reached")
+    parser.add_argument("--price", action="store_true", help="ask the backend for prices")
     parser.add_argument("--models", type=Path, help="a folder with models trained to few bits")
     parser.add_argument("--zoo", type=Path, help="another one")
     parser.add_argument("--jobs", "-j", type=int, default=1, help="processes to take")
@@ -115,8 +120,9 @@ def main() -> None:
     folders = [folder for folder in (options.models, options.zoo) if folder is not None]
     if options.bars:
         sys.exit(0 if check_bars(folders, jobs=options.jobs) else 1)
-    grid(load(FILE, {"grid": QUICK} if options.quick else {}), jobs=options.jobs)
-    trained = bars.trained(folders, {})
+    changes = {"metrics": METRICS | {"price": {}}} if options.price else {}
+    grid(load(FILE, changes | ({"grid": QUICK} if options.quick else {})), jobs=options.jobs)
+    trained = bars.trained(folders, changes)
     if trained is not None:
         grid(trained, jobs=options.jobs)
 

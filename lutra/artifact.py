@@ -55,6 +55,7 @@ def save(model: Model, path: str | Path) -> None:
         "format": FORMAT,
         "lutra": lutra.__version__,
         "pipeline": model.pipeline,
+        "choices": list(model.choices),
         "backend": model.backend,
         "options": model.options,
         **_ports(model.signature),
@@ -98,6 +99,7 @@ def _load(archive: Archive, progress: Progress | None) -> Model:
         pipeline=_field(manifest, "pipeline", str),
         backend=_field(manifest, "backend", str),
         options=_field(manifest, "options", dict),
+        choices=_field(manifest, "choices", list) if "choices" in manifest else (),
         progress=progress,
     )
     for key, ports in _ports(model.signature).items():

@@ -68,6 +68,7 @@ def compile(
         backend=backend,
         options=emission,
         records=records,
+        choices=context.notes.choices,
         progress=progress,
     )
 

@@ -48,6 +48,7 @@ class Model:
     backend, options: the name of the backend and what it emits the circuit with.
     signature: inputs and outputs.
     records: what each pass did; empty for a loaded model.
+    choices: what the pipeline chose between alternatives, and why.
     violations: after a clear or simulated prediction, how many values left the range that
         calibration observed, by layer. Such values wrap around in look-ups.
     """
@@ -60,6 +61,7 @@ class Model:
         backend: str = "concrete",
         options: Options | None = None,
         records: Sequence[Record] = (),
+        choices: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> None:
         self.module = module
@@ -68,6 +70,7 @@ class Model:
         self.options = dict(options or {})
         self.signature = Signature.of(module)
         self.records = tuple(records)
+        self.choices = tuple(choices)
         self.progress = progress or silent
         self.violations: dict[str, int] = {}
         self._program = Program(module)

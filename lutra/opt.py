@@ -72,6 +72,8 @@ def opt(
     passes = _pipeline(pipeline, pipelines, stop_after)
     module = _module(file, constants, shape or [])
     context = _context(module, calibration, backend, lookup_bits, value_bits)
+    if bisect or print_after:
+        passes = passes.decided(module, context)
     if bisect:
         _bisect(passes, module, context, eps, samples, seed)
         return
@@ -148,9 +150,9 @@ def _context(
     from lutra import datafile
     from lutra.backends import registry
     from lutra.passes import Context
+    from lutra.pricing import prices_for
     from lutra.signature import Signature
 
-    from lutra.pricing import prices_for
     found: dict[str, Any] = {}
     if backend is not None:
         chosen = registry.find(backend)

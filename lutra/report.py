@@ -89,6 +89,7 @@ class Report:
     """What a model costs; prints as a table, also through rich.
 
     statistics: what the backend says of the whole circuit, empty where it says nothing.
+    choices: what the pipeline chose between alternatives, and why.
     note: why prices are missing, if they are.
     """
 
@@ -99,6 +100,7 @@ class Report:
     p_error: float
     statistics: Mapping[str, Any]
     note: str = ""
+    choices: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Model, *, price: bool = True) -> Report:
@@ -120,6 +122,7 @@ class Report:
             p_error=statistics.get("p_error", model.p_error),
             statistics=statistics,
             note=note,
+            choices=model.choices,
         )
 
     @property
@@ -166,6 +169,7 @@ class Report:
     def lines(self) -> list[str]:
         """What stands below the table."""
         found = [f"pipeline  {self.pipeline}", f"backend   {self.backend}"]
+        found += [f"chosen    {choice}" for choice in self.choices]
         if not self.layers:
             return found + [self.note] * bool(self.note)
         found.append(f"p_error   {self.p_error:.2g} for each look-up")

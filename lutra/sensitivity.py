@@ -20,7 +20,7 @@ from lutra.ir.types import Array
 from lutra.passes import Pipeline
 from lutra.passes.base import Progress
 from lutra.passes.bits import Bits
-from lutra.passes.presets import FINE, Default
+from lutra.passes.presets import FINE, WIDE, Default
 from lutra.signature import Signature
 
 FINE_LEVELS = 12
@@ -110,7 +110,7 @@ def analyze(
     """Measure what each layer's weights, rounding and activations cost, one by one.
 
     Everything is compiled finely but for one role of one layer, which gets the bits that
-    `pipeline`, a `default` with any options, gives it.
+    `pipeline`, a `default` with any options, gives it; where it chooses its rounding, 6 bits.
 
     model, calibration, shapes, progress: as of `lutra.compile`.
     inputs: what to measure on, in the form of `calibration`; by default the calibration data.
@@ -147,7 +147,8 @@ def analyze(
 def _preset(pipeline: str | Default) -> Default:
     items = (pipeline,) if isinstance(pipeline, Default) else Pipeline.of(pipeline).items
     if len(items) == 1 and isinstance(items[0], Default):
-        return items[0]
+        chosen = items[0]
+        return dataclasses.replace(chosen, rounding=WIDE[0]) if chosen.chooses else chosen
     raise InputError(
         "I005",
         f"sensitivity is measured of `default`, not of {str(pipeline)!r}",
@@ -167,7 +168,7 @@ def _layers(circuit: Graph, chosen: Default) -> Iterator[tuple[str, str, str, in
             yield op.loc[0], "weights", op.loc[0], weights
         elif isinstance(op, Lookup) and op.loc:
             first, last = op.loc[0], op.loc[-1]
-            if chosen.rounding is not None:
+            if chosen.rounding is not None and chosen.rounding != "auto":
                 yield first, "rounding", first, bits_for(chosen.rounding, op.loc, "rounding")
             yield first, "activations", last, bits_for(chosen.activations, (last,), "activations")
 
@@ -196,9 +197,7 @@ class _Trials:
     ) -> None:
         from lutra.frontends.registry import import_source
 
-        self.module = (
-            model if isinstance(model, Module) else import_source(model, shapes=shapes)
-        )
+        self.module = model if isinstance(model, Module) else import_source(model, shapes=shapes)
         if calibration is None:
             raise InputError("C003", "sensitivity needs calibration data")
         self.calibration = calibration

@@ -51,12 +51,12 @@ class Notes:
     reference: the float graph as `calibrate` saw it.
     reference_values: its values that were quantized, by the origins of what computes them.
     brought: names of the layers whose weights the model itself quantizes.
+    choices: what was chosen between alternatives, and why, in words.
     """
 
     reference: Graph | None = None
     reference_values: dict[tuple[str, ...], Value] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
-
     choices: list[str] = field(default_factory=list)
 
 
@@ -85,21 +85,22 @@ class PlainPrices:
     def look_up(self, bits: int, growth: float = 1.0) -> float:
         return float(2**bits)
 
+
 @dataclass(frozen=True)
 class Context:
     """What passes may use beside the graph.
 
     samples: calibration data, one array (samples, *shape) for each graph input, by name.
     lookup_bits, value_bits: the target backend's limits on look-up inputs and on any value.
-    """
     prices: what circuits and look-ups will cost on it.
+    """
 
     samples: Mapping[str, Array] | None = None
     lookup_bits: int = 16
     value_bits: int = 62
     backend: str = "numpy"
-    notes: Notes = field(default_factory=Notes, repr=False)
     prices: Prices = field(default=PlainPrices(), repr=False)
+    notes: Notes = field(default_factory=Notes, repr=False)
     log: RuleLog = field(default_factory=RuleLog, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
 
@@ -160,6 +161,13 @@ class Pass:
     def expand(self) -> Sequence[Pass]:
         """The passes that this one stands for: itself, unless it is a named pipeline."""
         return (self,)
+
+    def decide(self, module: Module, context: Context) -> Sequence[Pass]:
+        """The passes that this one stands for on this module, which it leaves as it is.
+
+        That is `expand`, unless the pass chooses by what the module is.
+        """
+        return self.expand()
 
     def options(self) -> dict[str, Any]:
         """Options that differ from their defaults."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ from lutra.ir.core import Module
 from lutra.ir.errors import PipelineError, VerifyError, did_you_mean
 from lutra.ir.verifier import verify
 from lutra.passes import files, spelling
-from lutra.passes.base import Context, Contract, Lossy, Pass
+from lutra.passes.base import Context, Contract, Lossy, Notes, Pass
 from lutra.passes.instruments import Instrument, Record
 from lutra.passes.ordering import check_order
+from lutra.passes.rules import RuleLog
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,16 @@ class Pipeline(Pass):
             raise PipelineError("P001", message, help=did_you_mean(name, self.names()))
         return Pipeline(head)
 
+    def decided(self, module: Module, context: Context | None = None) -> Pipeline:
+        """The pipeline with each choice made that it comes to on this module, which stays as it is.
+
+        The pipeline itself where it holds no choice.
+        """
+        if not any(map(_chooses, self.items)):
+            return self
+        twin = dataclasses.replace(context or Context(), notes=Notes(), log=RuleLog())
+        return Pipeline(tuple(_decided(self.items, module.clone(), twin)))
+
     def execute(
         self,
         module: Module,
@@ -129,6 +141,21 @@ def _until(items: Sequence[Pass], name: str) -> tuple[tuple[Pass, ...], bool]:
     return tuple(head), False
 
 
+def _chooses(item: Pass) -> bool:
+    own = type(item).decide is not Pass.decide
+    return own or (not is_one(item) and any(map(_chooses, item.expand())))
+
+
+def _decided(items: Sequence[Pass], module: Module, context: Context) -> Iterator[Pass]:
+    for item in items:
+        if is_one(item):
+            item.run_module(module, context)
+            yield item
+        else:
+            inner = tuple(_decided(item.decide(module, context), module, context))
+            yield Pipeline(inner) if _chooses(item) else item
+
+
 @dataclass
 class _Run:
     """One execution: runs passes, keeps records, calls instruments."""
@@ -143,7 +170,7 @@ class _Run:
     def _item(self, item: Pass) -> Record:
         if not is_one(item):
             start = time.perf_counter()
-            records = tuple(self.items(item.expand()))
+            records = tuple(self.items(item.decide(self.module, self.context)))
             changes = sum(record.changes for record in records)
             return Record(item, changes, time.perf_counter() - start, records)
         for instrument in self.instruments:

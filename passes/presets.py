@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from lutra.passes.base import Lossy, Pass, Within
 from lutra.passes.bits import Bits
 from lutra.passes.calibrate import Calibrate, Method
 from lutra.passes.canonicalize import Canonicalize
 from lutra.passes.center import Center
+from lutra.passes.cheapest import Cheapest
 from lutra.passes.check_support import CheckSupport
 from lutra.passes.cse import EliminateCommonSubexpressions
 from lutra.passes.dce import EliminateDeadCode
@@ -22,6 +25,7 @@ from lutra.passes.partition import Partition
 from lutra.passes.quantize import QuantizeModel
 from lutra.passes.ranges import NarrowRanges
 from lutra.passes.round import RoundAccumulators
+from lutra.passes.spelling import spell
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,12 @@ FINE = 16
 
 
 @dataclass(frozen=True)
-class Default(Pass):
-    """From a float model to a legal circuit, by post-training quantization.
+class Wide(Pass):
+    """From a float model to a legal circuit of rounded accumulators, by post-training quantization.
 
-    The wide road: each channel's weights are scaled so that its accumulator fills the bits that
-    rounding keeps; the accumulator is rounded to `rounding` bits, and all else about the channel
-    lives in its own table. `rounding=none` is the narrow road: few bits of weights and activations
-    and exact accumulators.
+    Activations are wide. Each channel's weights are scaled so that its accumulator fills the bits
+    that rounding keeps; the accumulator is rounded to `rounding` bits, and all else about the
+    channel lives in its own table.
 
     weights, output_weights: of the layers before look-ups, and of the last ones (none: the same),
         as `bits` and `output_bits` of `fit-weights`.
@@ -61,13 +64,13 @@ class Default(Pass):
     quantized. Rounding is what remains lossy then: `qat` does without.
     """
 
-    name = "default"
+    name = "wide"
     contract = Lossy
     weights: Bits = 6
     activations: Bits = 8
     inputs: Bits = 8
     output_weights: Bits | None = None
-    rounding: Bits | None = 6
+    rounding: Bits = 6
     exact: bool = False
     margin: float | None = 0.1
     method: Method = "minmax"
@@ -75,7 +78,109 @@ class Default(Pass):
     def expand(self) -> Sequence[Pass]:
         margin = FitWeights.margin if self.margin is None else self.margin
         fit = FitWeights(self.weights, self.output_weights, self.rounding, margin)
+        return (*_to_integers(self, FINE), fit, *_to_circuit(self, self.rounding, self.exact))
+
+
+@dataclass(frozen=True)
+class Narrow(Pass):
+    """From a float model to a legal circuit of exact accumulators, by post-training quantization.
+
+    Weights and activations have few bits, so that accumulators are narrow enough for look-ups to
+    read them in full. Nothing is rounded: encrypted results are the clear ones.
+
+    Options are those of `wide`.
+    """
+
+    name = "narrow"
+    contract = Lossy
+    weights: Bits = 4
+    activations: Bits = 4
+    inputs: Bits = 4
+    output_weights: Bits | None = None
+    margin: float | None = 0.1
+    method: Method = "mse"
+
+    def expand(self) -> Sequence[Pass]:
+        margin = FitWeights.margin if self.margin is None else self.margin
+        fit = FitWeights(self.weights, self.output_weights, None, margin)
         return (*_to_integers(self, FINE), fit, *_to_circuit(self))
+
+
+WIDE = (6, 8, 7, 5, 4)
+"""Bits that rounding keeps in what `default` tries, its first choice first."""
+NARROW = (4, 3)
+"""Bits of weights, activations and inputs of what it tries on the narrow road, at most."""
+
+
+@dataclass(frozen=True)
+class Default(Pass):
+    """From a float model to a legal circuit, by post-training quantization.
+
+    There are two roads: `wide` rounds wide accumulators to `rounding` bits, `narrow` takes few bits
+    of weights and activations and reads accumulators in full. With `rounding=auto` both are tried
+    with several bits, and `cheapest` runs the one of the lowest price whose error exceeds the least
+    error by no more than `tolerance`. `rounding=none` is the narrow road with the bits that the
+    other options say, and `rounding=5` the wide one.
+
+    weights, output_weights, activations, inputs: as of `wide`; what is tried on the narrow road has
+        fewer.
+    rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
+    margin, method: as of `wide`.
+    tolerance: as of `cheapest`.
+
+    Of a model that brings its own quantization, all that it quantizes keeps its scales, bits and
+    integer weights, and the options for weights, activations and inputs say how the rest is
+    quantized.
+    """
+
+    name = "default"
+    contract = Lossy
+    weights: Bits = 6
+    activations: Bits = 8
+    inputs: Bits = 8
+    output_weights: Bits | None = None
+    rounding: Bits | Literal["auto"] | None = "auto"
+    exact: bool = False
+    margin: float | None = 0.1
+    method: Method = "minmax"
+    tolerance: float = 0.05
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it tries several pipelines."""
+        return self.rounding == "auto"
+
+    def expand(self) -> Sequence[Pass]:
+        if self.rounding == "auto":
+            wide = [(f"wide, {bits} bits", self.wide(bits)) for bits in WIDE]
+            narrow = [(f"narrow, {bits} bits", self._few(bits)) for bits in NARROW]
+            texts = tuple((name, spell(item)) for name, item in [*wide, *narrow])
+            return (Cheapest(texts, self.tolerance),)
+        return (self.narrow() if self.rounding is None else self.wide(self.rounding),)
+
+    def wide(self, rounding: Bits) -> Wide:
+        """The wide road with these options."""
+        return Wide(rounding=rounding, exact=self.exact, **self._shared())
+
+    def narrow(self) -> Narrow:
+        """The narrow road with these options."""
+        return Narrow(**self._shared())
+
+    def _few(self, bits: int) -> Narrow:
+        """The narrow road with no more than so many bits."""
+        given = self._shared()
+        for name in ("weights", "activations", "inputs"):
+            given[name] = _at_most(given[name], bits)
+        return Narrow(**{**given, "method": Narrow.method})
+
+    def _shared(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(Narrow)}
+
+
+def _at_most(bits: Bits, most: int) -> Bits:
+    if isinstance(bits, int):
+        return min(bits, most)
+    return tuple((pattern, min(number, most)) for pattern, number in bits)
 
 
 @dataclass(frozen=True)
@@ -89,7 +194,7 @@ class Qat(Pass):
 
     weights, activations, inputs: as of `quantize`, for what the model leaves unquantized. Only that
         needs calibration data.
-    rounding, exact: as of `default`; none keeps all bits of the accumulators.
+    rounding, exact: as of `wide`; none keeps all bits of the accumulators.
     margin: take observed ranges, as of `ranges`; none takes guaranteed ones.
     method: as of `calibrate`.
     """
@@ -105,10 +210,11 @@ class Qat(Pass):
     method: Method = "minmax"
 
     def expand(self) -> Sequence[Pass]:
-        return (*_to_integers(self, self.weights), *_to_circuit(self))
+        circuit = _to_circuit(self, self.rounding, self.exact)
+        return (*_to_integers(self, self.weights), *circuit)
 
 
-def _to_integers(options: Default | Qat, weights: Bits) -> Sequence[Pass]:
+def _to_integers(options: Wide | Narrow | Qat, weights: Bits) -> Sequence[Pass]:
     """From a model to integer layers, of weights with so many bits, and float regions between."""
     return (
         ImportQuantized(),
@@ -120,11 +226,13 @@ def _to_integers(options: Default | Qat, weights: Bits) -> Sequence[Pass]:
     )
 
 
-def _to_circuit(options: Default | Qat) -> Sequence[Pass]:
+def _to_circuit(
+    options: Wide | Narrow | Qat, rounding: Bits | None = None, exact: bool = False
+) -> Sequence[Pass]:
     """From there to a legal circuit: ranges, rounding, tables, and the client's part split off."""
     passes: list[Pass] = []
     if options.margin is not None:
         passes.append(NarrowRanges(options.margin))
-    if options.rounding is not None:
-        passes.append(RoundAccumulators(options.rounding, exact=options.exact))
+    if rounding is not None:
+        passes.append(RoundAccumulators(rounding, exact=exact))
     return (*passes, Center(), FuseRegions(), Clean(), Partition(), Legalize())

@@ -47,9 +47,9 @@ def test_trials_leave_rows_and_run_once(file: Path) -> None:
     rows = run_experiment(file, progress=ran)
     assert ran == [
         "iris_fc default{rounding=5} 1/4",
-        "iris_fc default 2/4",
+        "iris_fc default{rounding=6} 2/4",
         "logreg14 default{rounding=5} 3/4",
-        "logreg14 default 4/4",
+        "logreg14 default{rounding=6} 4/4",
     ]
     assert [(row["model"], row["r"], row["pbs"], row["lookup_bits"]) for row in rows] == [
         ("iris_fc", 5, 60, 5),
@@ -65,7 +65,11 @@ def test_trials_leave_rows_and_run_once(file: Path) -> None:
 
 def test_what_several_trials_ask_for_is_measured_once(file: Path) -> None:
     rows = run_experiment(file)
-    file.write_text(FILE.replace("wide =", 'plain = "default"\nfull = "default"\nwide ='))
+    file.write_text(
+        FILE.replace(
+            "wide =", 'plain = "default{rounding=6}"\nfull = "default{rounding=6}"\nwide ='
+        )
+    )
     again = run_experiment(file)
     named = {(row["model"], row["pipeline"], row.get("r")): row for row in again}
     places = (("plain", None), ("full", None), ("wide", 6))
@@ -82,7 +86,7 @@ def test_a_row_cut_short_costs_one_trial(file: Path) -> None:
     results.write_bytes(results.read_bytes()[:-20])
     ran = Watch()
     again = run_experiment(file, executor=ThreadPoolExecutor(2), progress=ran)
-    assert ran == ["logreg14 default 4/4"]
+    assert ran == ["logreg14 default{rounding=6} 4/4"]
     assert [row["key"] for row in again] == [row["key"] for row in rows]
 
 

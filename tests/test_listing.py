@@ -20,7 +20,7 @@ class Nothing(Pass):
     requires = frozenset({"regions"})
     times: int | None = None
 
-narrow = "clean,nothing{times=2}"
+slim = "clean,nothing{times=2}"
 """
 
 
@@ -36,17 +36,17 @@ def rows() -> dict[str, list[str]]:
 
 
 def test_plugins_stand_beside_ours(install: Install) -> None:
-    points = {"lutra.passes": "nothing = acme:Nothing", "lutra.pipelines": "narrow = acme:narrow"}
+    points = {"lutra.passes": "nothing = acme:Nothing", "lutra.pipelines": "slim = acme:slim"}
     install("acme", points, PASS)
     assert rows()["nothing"] == ["exact", "acme", "Change nothing."]
-    assert rows()["narrow"] == ["pipeline", "acme", "clean,nothing{times=2}"]
+    assert rows()["slim"] == ["pipeline", "acme", "clean,nothing{times=2}"]
     assert rows()["cse"][:2] == ["exact", "lutra"]
     assert "Change nothing.\n  {times=none}\n" in passes()
     assert passes("nothing") == (
         "nothing  (exact)\n\nChange nothing.\n\ntimes: how often.\n\n"
         "options:\n  times = none\nrequires: regions\npackage: acme\n"
     )
-    assert passes("narrow") == "narrow  (pipeline)\n\nclean,nothing{times=2}\n"
+    assert passes("slim") == "slim  (pipeline)\n\nclean,nothing{times=2}\n"
 
 
 def test_broken_ones_are_listed_with_their_errors(install: Install) -> None:

@@ -78,7 +78,8 @@ def _takes(hint: typing.Any) -> str:
     """What an option takes, in words."""
     words = {int: "an integer", float: "a number", bool: "`true` or `false`", str: "a word"}
     found = []
-    for kind in typing.get_args(hint) if isinstance(hint, UnionType) else (hint,):
+    is_union = typing.get_origin(hint) in (typing.Union, UnionType)
+    for kind in typing.get_args(hint) if is_union else (hint,):
         if typing.get_origin(kind) is typing.Literal:
             found += [f"`{word}`" for word in typing.get_args(kind)]
         elif typing.get_origin(kind) is tuple:

@@ -23,6 +23,7 @@ from lutra.ir.errors import ExperimentError, did_you_mean
 from lutra.ir.plugins import Plugins
 from lutra.ir.program import Program
 from lutra.ir.types import Array, Int
+from lutra.pricing import price as predict
 
 
 @dataclass
@@ -177,6 +178,14 @@ def price(compiled: Compiled, **options: Any) -> float:
     return compiled.cost("price", **options)
 
 
+def predicted_price(compiled: Compiled, **options: Any) -> float:
+    """`price` as `lutra.price` predicts it, in milliseconds.
+
+    Options: p_error, global_p_error, strategy.
+    """
+    return predict(compiled.module, backend=compiled.backend, **options).total
+
+
 def key_bytes(compiled: Compiled, **options: Any) -> float:
     """Size of the evaluation keys in memory. Options: the backend's own."""
     names = ("bootstrap_key_bytes", "keyswitch_key_bytes")
@@ -222,7 +231,7 @@ OWN: dict[str, Metric] = {
     metric.__name__: metric
     for metric in (
         *(accuracy, simulated_accuracy, float_accuracy, agreement, rms_error, equal, violations),
-        *(pbs, lookup_bits, value_bits, price, key_bytes, seconds),
+        *(pbs, lookup_bits, value_bits, price, predicted_price, key_bytes, seconds),
         *(encrypted_agreement, encrypted_equal, encrypted_seconds),
         *(keygen_seconds, emission_seconds),
     )

@@ -10,7 +10,7 @@ from lutra.passes import Pipeline
 
 FILE = """
 [pipelines]
-narrow = "tidy,default{weights=4,rounding=none}"
+slim = "tidy,default{weights=4,rounding=none}"
 tidy = "clean,dce"
 """
 
@@ -24,16 +24,16 @@ def file(tmp_path: Path) -> Path:
 
 def test_pipelines_may_name_each_other(file: Path) -> None:
     loaded = Pipeline.load(file)
-    assert list(loaded) == ["narrow", "tidy"]
-    assert str(loaded["narrow"]) == "(clean,dce),default{weights=4,rounding=none}"
-    assert Pipeline.parse(str(loaded["narrow"])) == loaded["narrow"]
+    assert list(loaded) == ["slim", "tidy"]
+    assert str(loaded["slim"]) == "(clean,dce),default{weights=4,rounding=none}"
+    assert Pipeline.parse(str(loaded["slim"])) == loaded["slim"]
 
 
 @pytest.mark.parametrize(
     ("content", "code", "why"),
     [
         ("[pipelines", "P003", "is no TOML file"),
-        ("narrow = 'clean'", "P003", r"has no table \[pipelines\]"),
+        ("slim = 'clean'", "P003", r"has no table \[pipelines\]"),
         ("[pipelines]\na = 3", "P003", "pipeline 'a' is no text: 3"),
         ("[pipelines]\n'a b' = 'clean'", "P003", "'a b' is no name for a pipeline"),
         ("[pipelines]\na = 'b'\nb = 'a'", "P003", "pipeline `b` holds itself"),

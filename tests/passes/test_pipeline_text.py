@@ -21,7 +21,7 @@ from lutra.passes.spelling import make
 def values_of(hint: Any) -> st.SearchStrategy[Any]:
     """Values that an option of this type can have."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is UnionType:
+    if origin in (UnionType, typing.Union):
         return st.one_of(*map(values_of, arguments))
     if origin is typing.Literal:
         return st.sampled_from(arguments)

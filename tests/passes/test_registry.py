@@ -21,12 +21,12 @@ class Nothing(Pass):
     def run(self, graph, rewriter, context):
         pass
 
-narrow = "clean,(nothing{times=2},cse)"
+slim = "clean,(nothing{times=2},cse)"
 circle = "clean,circle"
 """
 POINTS = {
     "lutra.passes": "nothing = acme:Nothing",
-    "lutra.pipelines": "narrow = acme:narrow\ncircle = acme:circle",
+    "lutra.pipelines": "slim = acme:slim\ncircle = acme:circle",
 }
 
 
@@ -49,15 +49,15 @@ def test_a_pass_is_the_equal_of_ours(install: Install) -> None:
 
 def test_a_pipeline_stands_for_its_text(install: Install) -> None:
     install("acme", POINTS, PASSES)
-    pipeline = Pipeline.parse("narrow,dce")
+    pipeline = Pipeline.parse("slim,dce")
     assert str(pipeline) == "(clean,(nothing{times=2},cse)),dce"
     assert Pipeline.parse(str(pipeline)) == pipeline
-    with pytest.raises(PipelineError, match=r"P002.*pipeline `narrow` has no options"):
-        Pipeline.parse("narrow{times=2}")
+    with pytest.raises(PipelineError, match=r"P002.*pipeline `slim` has no options"):
+        Pipeline.parse("slim{times=2}")
     with pytest.raises(PipelineError, match=r"P003.*pipeline `circle` holds itself"):
         Pipeline.parse("circle")
-    with pytest.raises(PipelineError, match=r"P001(?s:.*)did you mean 'narrow'"):
-        Pipeline.parse("narow")
+    with pytest.raises(PipelineError, match=r"P001(?s:.*)did you mean 'slim'"):
+        Pipeline.parse("slm")
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_broken_plugin_is_named(
 
 def test_clashes_name_both_packages(install: Install) -> None:
     points = "cse = acme:Nothing\nnothing = acme:Nothing\nonce = acme:Nothing"
-    install("acme", {"lutra.passes": points, "lutra.pipelines": "once = acme:narrow"}, PASSES)
-    install("other", {**POINTS, "lutra.pipelines": "clean = other:narrow"}, PASSES)
+    install("acme", {"lutra.passes": points, "lutra.pipelines": "once = acme:slim"}, PASSES)
+    install("other", {**POINTS, "lutra.pipelines": "clean = other:slim"}, PASSES)
     for name, both in {
         "cse": "lutra and acme both provide a pass",
         "nothing": "acme and other both provide a pass",

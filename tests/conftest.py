@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,8 @@ settings.register_profile(
 )
 settings.load_profile("lutra")
 
-SOURCE = Path(__file__).parents[1] / "lutra" / "__init__.py"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "lutra" / "__init__.py"
 
 
 def installed_editable() -> bool:
@@ -41,6 +42,9 @@ def pytest_configure() -> None:
             "the folder lutra/ hides the installed package: "
             "run `pytest`, not `python -m pytest`, and leave the repository out of PYTHONPATH"
         )
+    benchmarks = spec_from_file_location("benchmarks", ROOT / "benchmarks" / "__init__.py")
+    assert benchmarks is not None
+    sys.modules["benchmarks"] = module_from_spec(benchmarks)  # found without the root on the path
 
 
 @pytest.fixture(scope="session")

@@ -59,9 +59,14 @@ class Encrypted:
 
 @dataclass
 class Side:
-    """All that was measured of Lutra or of Concrete ML on one model."""
+    """All that was measured of Lutra or of Concrete ML on one model.
+
+    chosen: what the side decided on without the test set, at p_error 2^-40 and at any. Where there
+    is nothing, the test set chooses the cheapest of `points`: so it does for Concrete ML.
+    """
 
     points: list[Point] = field(default_factory=list)
+    chosen: tuple[Point | None, Point | None] | None = None
     speed: Speed | None = None
     encrypted: Encrypted | None = None
 
@@ -81,9 +86,21 @@ class Row:
         """Whether Lutra needs no look-up: such models stay out of means of prices."""
         return any(point.pbs == 0 for point in self.lutra.points)
 
+    def choice(self, side: Side, p_error: float | None = None) -> Point | None:
+        """What a side offers at most at that p_error, whether it keeps the accuracy or not.
+
+        Where the test set chooses, and nothing keeps the accuracy, the most accurate.
+        """
+        if side.chosen is not None:
+            return side.chosen[p_error is None]
+        fit = [point for point in side.points if within(point, p_error)]
+        best = cheapest(fit, self.accuracy - TOLERANCE)
+        return best or max(fit, key=lambda point: point.accuracy or 0.0, default=None)
+
     def best(self, side: Side, p_error: float | None = None) -> Point | None:
-        """The cheapest of a side that keeps the accuracy, at most at that p_error."""
-        return cheapest(side.points, self.accuracy - TOLERANCE, p_error)
+        """What a side offers, if it keeps the accuracy."""
+        choice = self.choice(side, p_error)
+        return None if choice is None else cheapest([choice], self.accuracy - TOLERANCE)
 
     def gain(self, p_error: float | None = None) -> float | None:
         """Price of Concrete ML over that of Lutra, where both keep the accuracy."""
@@ -106,17 +123,19 @@ class Bar:
         return None if self.value is None else self.value >= self.least
 
 
-def cheapest(
-    points: Iterable[Point], accuracy: float, p_error: float | None = None
-) -> Point | None:
-    """The point of least price with at least that accuracy and at most that p_error."""
+def within(point: Point, p_error: float | None) -> bool:
+    """Whether a point has a price and at most that p_error; none is no limit."""
+    if point.price is None:
+        return False
+    return p_error is None or (point.p_error or 0.0) <= p_error * (1 + EPSILON)
+
+
+def cheapest(points: Iterable[Point], accuracy: float) -> Point | None:
+    """The point of least price with at least that accuracy."""
     fit = [
         point
         for point in points
-        if point.price is not None
-        and point.accuracy is not None
-        and point.accuracy >= accuracy - EPSILON
-        and (p_error is None or (point.p_error or 0.0) <= p_error * (1 + 1e-6))
+        if point.price is not None and (point.accuracy or 0.0) >= accuracy - EPSILON
     ]
     return min(fit, key=lambda point: point.price or 0.0, default=None)
 

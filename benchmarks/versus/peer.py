@@ -132,8 +132,9 @@ class Peer:
     def close(self) -> None:
         """End the process; the next question starts another."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            with self._process:  # closes its pipes and waits
+                self._process.kill()
+                self._reader.join()
             self._process = None
 
     def _start(self) -> None:
@@ -147,7 +148,9 @@ class Peer:
         )
         assert self._process.stdout is not None
         self._answers = Queue()
-        Thread(target=_read, args=(self._process.stdout, self._answers), daemon=True).start()
+        arguments = (self._process.stdout, self._answers)
+        self._reader = Thread(target=_read, args=arguments, daemon=True)
+        self._reader.start()
 
 
 def _read(stream: IO[str], answers: Queue[str]) -> None:

@@ -49,14 +49,12 @@ def compare(subject: Subject, peer: Peer, plan: Plan, report: Report) -> Row:
 
 
 def _search(subject: Subject, row: Row) -> ours.Candidate | None:
-    """Lutra's points: the chosen ones count. Returns the one that is chosen at STRICT."""
+    """All that Lutra tried, and what it chose. Returns the choice at STRICT."""
     found = list(ours.candidates(subject))
+    points = {candidate: ours.point(candidate, subject.test) for candidate in found}
     strict, free = (ours.chosen(subject, found, limit) for limit in (STRICT, 1.0))
-    row.lutra.points = [
-        ours.point(candidate, subject.test)
-        for candidate in dict.fromkeys((strict, free))
-        if candidate is not None
-    ]
+    row.lutra.points = list(points.values())
+    row.lutra.chosen = (points.get(strict), points.get(free))
     return strict
 
 

@@ -13,8 +13,11 @@ from rich.text import Text
 
 from benchmarks.versus.figures import STRICT, Bar, Point, Row, bars
 
-WIDTH = 200
+WIDTH = 180
 NONE = "-"
+LEFT = ("model", "settings", "pipeline", "claim")
+"""Columns of words."""
+
 LIMITS = ((STRICT, "2^-40"), (None, "any"))
 
 
@@ -24,21 +27,29 @@ def tables(rows: Sequence[Row], box: Box = ROUNDED) -> list[RenderableType]:
 
 
 def prices(rows: Iterable[Row], box: Box = ROUNDED) -> Table:
-    """The cheapest configuration of both sides within a point of float accuracy."""
-    peer = [f"Concrete ML {name}" for name in ("settings", "accuracy", "bits", "PBS", "price")]
-    mine = [f"Lutra {name}" for name in ("accuracy", "bits", "PBS", "price")]
+    """What both sides offer within a point of float accuracy, and how much cheaper Lutra's is."""
+    peer = [f"Concrete ML\n{name}" for name in ("settings", "accuracy", "bits", "PBS", "price")]
+    mine = [f"Lutra\n{name}" for name in ("accuracy", "bits", "PBS", "price")]
     table = _table(box, "model", "float", "p_error", *peer, *mine, "cheaper")
     for row in rows:
         for limit, name in LIMITS:
-            theirs, ours = row.best(row.peer, limit), row.best(row.lutra, limit)
-            gain = row.gain(limit)
+            theirs, ours = row.choice(row.peer, limit), row.choice(row.lutra, limit)
             table.add_row(
                 *(row.model, f"{row.accuracy:.3f}", name),
-                *(("none", *[NONE] * 4) if theirs is None else (theirs.label, *_figures(theirs))),
-                *(("none", *[NONE] * 3) if ours is None else _figures(ours)),
-                NONE if gain is None or row.linear else f"{gain:.1f}x",
+                *([NONE] * 5 if theirs is None else (theirs.label, *_figures(theirs))),
+                *([NONE] * 4 if ours is None else _figures(ours)),
+                _gain(row, limit),
             )
     return table
+
+
+def _gain(row: Row, limit: float | None) -> str:
+    mine, theirs = (row.best(side, limit) for side in (row.lutra, row.peer))
+    if mine is None or theirs is None:
+        names = [name for name, best in (("Lutra", mine), ("Concrete ML", theirs)) if best]
+        return f"{names[0]} only" if names else "neither"
+    gain = row.gain(limit)
+    return "no look-up" if row.linear or gain is None else f"{gain:.1f}x"
 
 
 def pipelines(rows: Iterable[Row], box: Box = ROUNDED) -> Table:
@@ -46,7 +57,7 @@ def pipelines(rows: Iterable[Row], box: Box = ROUNDED) -> Table:
     table = _table(box, "model", "at p_error", "chosen p_error", "clear accuracy", "pipeline")
     for row in rows:
         for limit, name in LIMITS:
-            point = row.best(row.lutra, limit)
+            point = row.choice(row.lutra, limit)
             if point is not None:
                 clear = NONE if point.clear is None else f"{point.clear:.3f}"
                 label = f"`{point.label}`" if box is MARKDOWN else point.label
@@ -90,7 +101,7 @@ def claims(found: Iterable[Bar], box: Box = ROUNDED) -> Table:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The tables as Markdown."""
-    console = Console(width=WIDTH, color_system=None)
+    console = Console(width=10 * WIDTH, color_system=None)
     with console.capture() as capture:
         for table in tables(rows, MARKDOWN):
             console.print(table)
@@ -108,10 +119,11 @@ def data(rows: Sequence[Row]) -> dict[str, Any]:
 def _table(box: Box, *names: str) -> Table:
     table = Table(box=box)
     for name in names:
-        left = name.endswith(("model", "settings", "pipeline", "claim"))
-        fold = "fold" if name == "pipeline" else "ellipsis"
         table.add_column(
-            name, justify="left" if left else "right", overflow=fold, no_wrap=name != "pipeline"
+            name.replace("\n", " ") if box is MARKDOWN else name,
+            justify="left" if name.endswith(LEFT) else "right",
+            overflow="fold",
+            no_wrap=box is MARKDOWN,
         )
     return table
 

@@ -52,11 +52,13 @@ class Notes:
     reference_values: its values that were quantized, by the origins of what computes them.
     brought: names of the layers whose weights the model itself quantizes.
     choices: what was chosen between alternatives, and why, in words.
+    reference_of: its values that dequantized ones of the present graph stand for.
     """
 
     reference: Graph | None = None
     reference_values: dict[tuple[str, ...], Value] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
+    reference_of: dict[Value, Value] = field(default_factory=dict)
     choices: list[str] = field(default_factory=list)
 
 

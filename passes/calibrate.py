@@ -171,6 +171,7 @@ def _note_reference(graph: Graph, groups: Sequence[Sequence[Value]], context: Co
     pairs = zip(graph.ops, twin.ops, strict=True)
     twins = {v: w for a, b in pairs for v, w in zip(a.results, b.results, strict=True)}
     context.notes.reference = twin
+    context.notes.reference_of = twins
     context.notes.reference_values = {v.owner.loc: twins[v] for group in groups for v in group}
 
 

@@ -2,77 +2,138 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from lutra.ir import arith
-from lutra.ir.ops import Conv, MatMul
 from lutra.ir.types import Array
 
 DAMPING = 0.01
 """Share of the mean variance that is added to every input's, as in GPTQ."""
-ROWS = 16384
-"""Input vectors of a layer from which its covariance is estimated."""
-SHRINKS = np.geomspace(1.0, 4.0, 25)
-"""By how much the largest weight may exceed the largest integer, when scales are searched."""
+SHRINKS = np.append(np.geomspace(1.0, 4.0, 25), np.geomspace(0.95, 0.75, 5))
+"""What the largest weight may be of the largest integer, when scales are searched."""
+SMALLER = np.geomspace(0.7, 0.02, 30)
+"""The same for integers that must stay small, to keep to a budget."""
+MOVES = 1 << 28
+"""Work, in multiplications, that is spent on single steps after rounding."""
 
 
-def covariances(op: MatMul | Conv, x: Array) -> Array:
-    """Covariance [groups, inputs, inputs] of what a layer's channels read, for x (n, *shape)."""
-    columns = _columns(op, x)
-    columns = columns[:, :: max(1, columns.shape[1] // ROWS)].astype(np.float64)
-    columns -= columns.mean(1, keepdims=True)
-    return np.asarray(columns.swapaxes(1, 2) @ columns / max(1, columns.shape[1]))
+@dataclass(frozen=True)
+class Limits:
+    """The integers that weights [outputs, inputs] may become.
+
+    lo, hi: [outputs], infinite where any will do.
+    budget, cost: where given, sum(|integers| * cost) <= budget for each output, with cost [inputs]:
+        inputs that span `cost` values let the sum span budget + 1 values.
+    """
+
+    lo: Array
+    hi: Array
+    budget: Array | None = None
+    cost: Array | None = None
+
+    @classmethod
+    def none(cls, outputs: int) -> Limits:
+        return cls(np.full(outputs, -np.inf), np.full(outputs, np.inf))
+
+    def rows(self, which: slice, cost: Array | None = None) -> Limits:
+        """The limits of some outputs, with the inputs' cost there."""
+        budget = None if self.budget is None else self.budget[which]
+        return Limits(self.lo[which], self.hi[which], budget, self.cost if cost is None else cost)
+
+    def mixed(self, other: Limits, where: Array) -> Limits:
+        """The other's limits for some outputs [outputs], these for the rest."""
+        lo, hi = np.where(where, other.lo, self.lo), np.where(where, other.hi, self.hi)
+        return Limits(lo, hi, self.budget, self.cost)
+
+    def nearest(self, weights: Array) -> Array:
+        """Weights rounded to nearest within lo and hi, and shrunk before to keep to the budget."""
+        return np.clip(np.rint(self.affordable(weights)), self.lo[:, None], self.hi[:, None])
+
+    def affordable(self, weights: Array) -> Array:
+        """The nearest real weights that keep to the budget: all are moved towards 0 alike.
+
+        It is the Euclidean projection on a weighted l1 ball, as in Colbert et al., "AXE"
+        (2024); a bisection finds the step.
+        """
+        if self.budget is None or self.cost is None:
+            return weights
+        size, cost = np.abs(weights), self.cost
+        low, high = np.zeros(len(weights)), (size / cost).max(1, initial=0.0)
+        for _ in range(50):
+            step = (low + high) / 2
+            over = (np.maximum(size - step[:, None] * cost, 0) * cost).sum(1) > self.budget
+            low, high = np.where(over, step, low), np.where(over, high, step)
+        fits = (size * cost).sum(1) <= self.budget
+        step = np.where(fits, 0.0, high)
+        return np.asarray(np.sign(weights) * np.maximum(size - step[:, None] * cost, 0))
 
 
-def _columns(op: MatMul | Conv, x: Array) -> Array:
-    """Inputs [groups, rows, inputs of a channel]."""
-    if isinstance(op, MatMul):
-        return x.reshape(1, -1, x.shape[-1])
-    flat = x.reshape(-1, *x.shape[2:])
-    windows = arith.conv_windows(flat, op.w.shape[2:], op.strides, op.dilations)
-    space = len(op.strides)
-    channels_first = windows.transpose(1, 0, *range(2, windows.ndim))
-    taps = int(np.prod(windows.shape[2 + space :]))
-    rows = int(np.prod(channels_first.shape[1 : 2 + space]))
-    grouped = channels_first.reshape(op.group, op.w.shape[1], rows, taps)
-    return grouped.transpose(0, 2, 1, 3).reshape(op.group, rows, -1)
+def losses(error: Array, covariance: Array) -> Array:
+    """Variance [outputs] that errors [outputs, inputs] of the weights make in the outputs."""
+    return np.asarray(((error @ covariance) * error).sum(1))
 
 
-def round_compensated(weights: Array, covariance: Array, top: int | None = None) -> Array:
-    """Round weights [outputs, inputs] to integers, of at most `top` in magnitude if given.
+def damped(covariance: Array) -> Array:
+    size = len(covariance)
+    return np.asarray(covariance + DAMPING * (np.trace(covariance) / size or 1.0) * np.eye(size))
+
+
+def round_compensated(weights: Array, covariance: Array, limits: Limits) -> Array:
+    """Round weights [outputs, inputs] to integers within limits.
 
     The inputs of largest variance are rounded first; the error of each is spread over the inputs
     still to come, in the way that disturbs the outputs' variation least (Frantar et al., "GPTQ:
-    Accurate Post-Training Quantization for Generative Pre-trained Transformers", ICLR 2023).
+    Accurate Post-Training Quantization for Generative Pre-trained Transformers", ICLR 2023). What
+    is left of a budget bounds each integer, as in AXE.
     """
-    damped = covariance + DAMPING * (np.trace(covariance) / len(covariance) or 1.0) * np.eye(
-        len(covariance)
-    )
-    order = np.argsort(-np.diag(damped), kind="stable")
-    spread = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
-    rest = weights[:, order].astype(np.float64)
+    covariance = damped(covariance)
+    order = np.argsort(-np.diag(covariance), kind="stable")
+    spread = np.linalg.cholesky(np.linalg.inv(covariance[np.ix_(order, order)])).T
+    rest = limits.affordable(weights)[:, order].astype(np.float64)
     result = np.empty_like(rest)
+    left = None if limits.budget is None else limits.budget.astype(np.float64)
     for i, target in enumerate(order):
-        rounded = _round(rest[:, i], top)
+        rounded = np.clip(np.rint(rest[:, i]), limits.lo, limits.hi)
+        if left is not None and limits.cost is not None:
+            most = np.floor(left / limits.cost[target])
+            rounded = np.clip(rounded, -most, most)
+            left = left - np.abs(rounded) * limits.cost[target]
         result[:, target] = rounded
         error = (rest[:, i] - rounded) / spread[i, i]
         rest[:, i + 1 :] -= error[:, None] * spread[i, i + 1 :]
     return result
 
 
-def best_shrink(weights: Array, covariance: Array, top: int) -> Array:
-    """For weights [outputs, inputs] that reach `top`, the factor [outputs] to stretch them by.
+def descend(weights: Array, integers: Array, covariance: Array, limits: Limits) -> Array:
+    """Move single integers by 1, for each output the one that gains most, as long as any gains."""
+    covariance = damped(covariance)
+    result = integers.copy()
+    own = np.diag(covariance)
+    error = weights - result
+    slope = error @ covariance
+    outputs = np.arange(len(result))
+    for _ in range(min(2 * result.shape[1], max(1, MOVES // max(1, result.size * 8)))):
+        # one step of +-1 changes the loss by own -+ 2 * slope
+        step = np.where(slope >= 0, 1.0, -1.0)
+        change = own - 2 * np.abs(slope)
+        change[~_may_step(result, step, limits)] = np.inf
+        best = change.argmin(1)
+        better = outputs[change[outputs, best] < -1e-9 * own[best]]
+        if not len(better):
+            break
+        where = best[better]
+        by = step[better, where]
+        result[better, where] += by
+        slope[better] -= by[:, None] * covariance[where]
+    return result
 
-    Weights beyond `top` are clipped: a few large ones lose what the many small ones gain in
-    precision. The factor of least output variance lost is taken, for rounding to nearest.
-    """
-    losses = []
-    for shrink in SHRINKS:
-        error = weights - _round(weights * shrink, top) / shrink
-        losses.append(np.einsum("oi,ij,oj->o", error, covariance, error, optimize=True))
-    return np.asarray(SHRINKS[np.argmin(losses, axis=0)])
 
-
-def _round(weights: Array, top: int | None) -> Array:
-    rounded = np.rint(weights)
-    return rounded if top is None else np.clip(rounded, -top, top)
+def _may_step(integers: Array, step: Array, limits: Limits) -> Array:
+    moved = integers + step
+    allowed = (moved >= limits.lo[:, None]) & (moved <= limits.hi[:, None])
+    if limits.budget is not None and limits.cost is not None:
+        left = limits.budget - (np.abs(integers) * limits.cost).sum(1)
+        more = (np.abs(moved) - np.abs(integers)) * limits.cost
+        allowed &= more <= left[:, None]
+    return np.asarray(allowed)

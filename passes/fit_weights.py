@@ -5,24 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from typing import TypeGuard
 
 import numpy as np
 
 from lutra.ir.core import Graph, Op, Value
+from lutra.ir.errors import PipelineError
 from lutra.ir.interpreter import Interpreter
-from lutra.ir.ops import Conv, Dequantize, MatMul, Reshape, Transpose
+from lutra.ir.ops import Assume, Dequantize
 from lutra.ir.rewriter import Rewriter, merge
-from lutra.ir.types import Array, Ints
-from lutra.passes.affine import ZERO
+from lutra.ir.types import Array
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
-from lutra.passes.error_compensation import best_shrink, covariances, round_compensated
-from lutra.passes.regions import look_up_sources
+from lutra.passes.dce import eliminate_dead_code
+from lutra.passes.error_compensation import SHRINKS, SMALLER, Limits
+from lutra.passes.fit_samples import SAMPLES, Samples
+from lutra.passes.layers import Layer, LayerSum, is_layer, sum_of, totals, with_weights
+from lutra.passes.reach import Margin, Reach, check_margin
+from lutra.passes.regions import channel_axes, look_up_sources
+from lutra.passes.round import rounded
+from lutra.passes.sum_rewriting import Readers, readers_of, rebuilt, replace
+from lutra.passes.weight_fit import SumFit
 
-SAMPLES = 1024
-"""Calibration samples that layers are fitted on."""
-SLACK = 0.97
-"""Share of the room that a channel is made to fill; what rounding adds needs the rest."""
+SLACK = 0.98
+"""Share of the room that a channel is made to fill."""
+TRIALS = 4
+"""How often weights are rounded, to keep all channels within their room."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,8 @@ class FitWeights(Pass):
     Expects weights quantized finely (`quantize{weights=16}`). Layer by layer, each on the integer
     inputs that it will really get:
 
+    - The weights are corrected so that the layer comes closer to the float model's values in spite
+      of its rounded inputs, as far as held-out samples confirm it (`float_target`).
     - Where a look-up follows, each output channel is scaled so that its observed range, widened by
       `margin`, fills 2^rounding - 1 cells of 2^lsbs: the rounding that follows then keeps all its
       bits for every channel. The lsbs are chosen so that the middle channel's largest weight has
@@ -41,8 +52,23 @@ class FitWeights(Pass):
       still to come (Frantar et al., "GPTQ", ICLR 2023), for the covariance of the inputs; what is
       left of the mean error goes to the offset (bias correction).
 
+    Layers that are added up, to each other or to other integers as in residual nets, are fitted
+    together: their sum needs one scale, of which other integers are multiples.
+
     Few large weights instead of many make the noise of encrypted sums smaller, and with it their
     price. Weights that the model itself quantizes (`import-quantized`) stay as they are.
+
+    accumulator: bits that every accumulator is guaranteed to fit, once centred, whatever the
+        inputs: sum(|w| * values an input spans) < 2^accumulator for each channel. Weights keep to
+        that budget as in Colbert et al., "Accumulator-aware post-training quantization" (2024).
+        (Weights need not be zero-centred, as in A2Q+, for that: adding a clear constant is free.)
+        Only without `rounding`, which makes the width of accumulators irrelevant.
+    per_channel: let channels have scales of their own; they keep those that they come with if not
+        (`quantize{per_channel=false}` gives them none).
+    symmetric: as many negative levels as positive ones; else each channel shifts its range.
+    fill: let channels fill what rounding keeps; else they have `bits` bits as without rounding.
+    compensate, search, correct_bias, float_target: switch the error compensation, the search for
+        scales, the bias correction and the correction towards the float model on and off.
     """
 
     name = "fit-weights"
@@ -51,147 +77,171 @@ class FitWeights(Pass):
     bits: Bits = 6
     output_bits: Bits | None = None
     rounding: Bits | None = 6
-    margin: float = 0.1
+    margin: Margin = "auto"
+    accumulator: int | None = None
+    per_channel: bool = True
+    symmetric: bool = True
     compensate: bool = True
+    search: bool = True
+    correct_bias: bool = True
+    float_target: bool = True
+    fill: bool = True
 
     def __post_init__(self) -> None:
         check_bits(self.bits, "bits", low=2)
+        check_margin(self.margin)
         if self.output_bits is not None:
             check_bits(self.output_bits, "output_bits", low=2)
         if self.rounding is not None:
             check_bits(self.rounding, "rounding", low=2)
+        if self.accumulator is not None:
+            check_bits(self.accumulator, "accumulator", low=2, high=30)
+            if self.rounding is not None:
+                raise PipelineError(
+                    "P002",
+                    "`accumulator` bounds accumulators that look-ups read in full",
+                    help="add `rounding=none`, or leave `accumulator` out",
+                )
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        brought = context.notes.brought
+
+        def free(op: Op) -> TypeGuard[Layer]:
+            return is_layer(op) and not brought & {*op.loc}
+
         looked_up = set(look_up_sources(graph))
-        found = [layer for d in graph.of(Dequantize) if (layer := layer_of(d)) is not None]
-        layers = [layer for layer in found if not context.notes.brought & {*layer[0].loc}]
-        samples = context.calibration(self.name) if layers else {}
-        samples = {name: array[:SAMPLES] for name, array in samples.items()}
-        for done, (op, sink) in enumerate(layers):
-            context.progress("fitting weights", done, len(layers))
-            (x,) = Interpreter(graph, [op.x]).run(samples)
-            self._fit(op, sink, sink in looked_up, x, rewriter)
-        context.progress("fitting weights", len(layers), len(layers))
+        ends = totals(graph, free)
+        moved: dict[Value, Value] = {}
+        shadows: dict[Dequantize, Dequantize] = {}
+        for done, end in enumerate(ends):
+            context.progress("fitting weights", done, len(ends))
+            layers = sum_of(moved.get(end, end), free)
+            readers = layers and readers_of(layers.total, layers.axis, free)
+            if layers and readers:
+                roundable = any(sink in looked_up for sink, _ in readers.sinks)
+                moved |= self._fit(layers, readers, roundable, rewriter, context)
+                for sink in (sink for sink, _ in readers.sinks if sink in looked_up):
+                    plain = moved[sink.result].owner
+                    assert isinstance(plain, Dequantize)
+                    shadow = self._rounded(plain, context)
+                    if shadow is not None:
+                        rewriter.replace(plain, shadow)
+                        shadows[shadow] = plain
+        for shadow, plain in shadows.items():
+            rewriter.replace(shadow, plain)
+        context.progress("fitting weights", len(ends), len(ends))
+        eliminate_dead_code(graph, rewriter)
 
     def _fit(
-        self, op: MatMul | Conv, sink: Dequantize, looked_up: bool, x: Array, rewriter: Rewriter
-    ) -> None:
-        names = merge(op.loc, sink.loc)
-        exact = op.eval(x)
-        axis = _channel_axis(op) + 1
-        others = tuple(i for i in range(exact.ndim) if i != axis)
-        top = 2 ** (self._bits(looked_up, names) - 1) - 1
-        if self.rounding is None or not looked_up:
-            integers, factor = self._within(op, x, top)
-        else:
-            width = (exact.max(others) - exact.min(others)) * (1 + 2 * self.margin) + 2.0
-            cells = 2 ** bits_for(self.rounding, names, "rounding") - 1
-            integers, factor = self._filling(op, x, top, width, cells)
-        new = op.copy({}, w=_from_channels(op, integers))
-        wanted = exact * _along(factor, axis, exact.ndim)
-        lost = np.subtract(wanted, new.eval(x)).mean(others)
-        self._replace(op, new, sink, factor, lost / factor, rewriter)
-
-    def _bits(self, looked_up: bool, names: tuple[str, ...]) -> int:
-        if looked_up or self.output_bits is None:
-            return bits_for(self.bits, names, "bits")
-        return bits_for(self.output_bits, names, "output_bits")
-
-    def _within(self, op: MatMul | Conv, x: Array, top: int) -> tuple[Array, Array]:
-        """Integers [channels, inputs] of at most `top`, and the weights' factors [channels]."""
-        channels = _by_channel(op)
-        factor = top / np.maximum(np.abs(channels).max(1), 1)
-        parts = []
-        for rows, covariance in self._groups(op, x):
-            scaled = channels[rows] * factor[rows, None]
-            shrink = best_shrink(scaled, covariance, top)
-            factor[rows] *= shrink
-            parts.append(self._round(scaled * shrink[:, None], covariance, top))
-        return np.concatenate(parts), factor
-
-    def _filling(
-        self, op: MatMul | Conv, x: Array, top: int, width: Array, cells: int
-    ) -> tuple[Array, Array]:
-        """The same, for channels of observed `width` that shall fill `cells` of 2^lsbs each."""
-        channels = _by_channel(op)
-        largest = np.maximum(np.abs(channels).max(1), 1)
-        wanted = top / np.median(largest / width)
-        room = cells * 2.0 ** max(0, round(math.log2(wanted / cells)))
-        # a channel that hardly moves gets no larger weights than the others
-        factor = np.minimum(SLACK * room / width, 4 * top / largest)
-        scaled = channels * factor[:, None]
-        parts = [self._round(scaled[rows], gram, None) for rows, gram in self._groups(op, x)]
-        return np.concatenate(parts), np.asarray(factor)
-
-    def _groups(self, op: MatMul | Conv, x: Array) -> Iterator[tuple[slice, Array]]:
-        """For each group of channels: which they are, and the covariance of what they read."""
-        grams = covariances(op, x)
-        size = len(_by_channel(op)) // len(grams)
-        for group, gram in enumerate(grams):
-            yield slice(group * size, (group + 1) * size), gram
-
-    def _round(self, weights: Array, covariance: Array, top: int | None) -> Array:
-        if self.compensate:
-            return round_compensated(weights, covariance, top)
-        rounded = np.rint(weights)
-        return rounded if top is None else np.clip(rounded, -top, top)
-
-    @staticmethod
-    def _replace(
-        op: MatMul | Conv,
-        new: MatMul | Conv,
-        sink: Dequantize,
-        factor: Array,
-        lost: Array,
+        self,
+        layers: LayerSum,
+        readers: Readers,
+        looked_up: bool,
         rewriter: Rewriter,
-    ) -> None:
-        """Put the new layer in place; scale and offset of what it is dequantized with follow."""
-        path = _path(op, sink)
-        rank = len(op.result.shape)
-        by = np.broadcast_to(_along(factor, _channel_axis(op), rank), op.result.shape)
-        mean = np.broadcast_to(_along(lost, _channel_axis(op), rank), op.result.shape)
-        for move in path:
-            by, mean = move.move(by), move.move(mean)
-        scale = sink.scale.astype(np.float64)
-        offset = sink.offset + scale * (mean - sink.zero_point)
-        rewriter.replace(op, new)
-        rewriter.replace(sink, Dequantize(sink.q, scale / by, ZERO, offset))
+        context: Context,
+    ) -> dict[Value, Value]:
+        """Fit one sum, and put it in the old one's place; returns what replaced what else."""
+        names = reduce(merge, (*(op.loc for op, _ in layers.layers), readers.names()))
+        samples = Samples.of(layers, readers, context, self.float_target)
+        fit = samples.fit()
+        if samples.reference:
+            fit.correct()
+        if self.rounding is not None and looked_up and self.fill:
+            factor = self._fill(fit, samples, names)
+        else:
+            factor, limits = self._within(fit, looked_up or not readers.sinks, names)
+            fit.round(factor, limits, self.compensate)
+        if self.per_channel:
+            factor = fit.reduced(factor)
+        whole = fit.fixed_factors(factor)
+        if self.search and self.per_channel:
+            factor = fit.scale(factor)
+        pairs = zip(layers.layers, fit.layers, strict=True)
+        new = [with_weights(op, fitted.integers) for (op, _), fitted in pairs]
+        lost = np.zeros(layers.channels)
+        if self.correct_bias:
+            wanted = samples.target * layers.along(factor)
+            lost = layers.rows(wanted - samples.evaluate(new, whole)).mean(0)
+        return replace(layers, rebuilt(layers, new, whole), readers, factor, lost, rewriter)
 
+    def _rounded(self, sink: Dequantize, context: Context) -> Dequantize | None:
+        """A stand-in for a look-up's input, by which the layers behind see the rounding to come."""
+        if self.rounding is None:
+            return None
+        assert sink.graph is not None
+        feeds = {name: a[:SAMPLES] for name, a in context.calibration(self.name).items()}
+        reach = Reach(channel_axes(sink))
+        reach.update(*Interpreter(sink.graph, [sink.q]).run(feeds))
+        names = merge(sink.q.owner.loc, sink.loc)
+        bits = bits_for(self.rounding, names, "rounding")
+        narrowed = Assume(sink.q, *reach.bounds(self.margin, self.rounding, names))
+        return rounded(sink.copy({sink.q: narrowed.result}), bits)
 
-def layer_of(sink: Dequantize) -> tuple[MatMul | Conv, Dequantize] | None:
-    """(layer, sink) if nothing but `sink` reads a layer's result, perhaps moved."""
-    value: Value = sink.q
-    while value.used_once and isinstance(value.owner, Reshape | Transpose):
-        value = value.owner.x
-    op: Op = value.owner
-    if value.used_once and isinstance(op, MatMul | Conv):
-        return (op, sink) if isinstance(op, Conv) or op.w.ndim == 2 else None
-    return None
+    def _within(self, fit: SumFit, inner: bool, names: tuple[str, ...]) -> tuple[Array, Limits]:
+        """Factors for weights of so many bits, and the limits of the integers."""
+        option, bits = ("bits", self.bits)
+        if not inner and self.output_bits is not None:
+            option, bits = ("output_bits", self.output_bits)
+        options = list(self._limits(fit, bits_for(bits, names, option)))
+        shrinks = SHRINKS if self.search else SHRINKS[:1]
+        if self.accumulator is not None:  # which may leave room for smaller integers only
+            shrinks = np.append(shrinks, SMALLER)
+        factor, limits, loss = fit.search(options, shrinks, not self.per_channel)
+        if np.isinf(loss).any():
+            raise PipelineError(
+                "P002",
+                f"`accumulator={self.accumulator}` leaves no room for weights here",
+                nodes=names,
+                help="give the accumulator more bits, or what it adds up fewer",
+            )
+        return factor, limits
 
+    def _limits(self, fit: SumFit, bits: int) -> Iterator[Limits]:
+        """The ranges of integers to choose from."""
+        outputs = fit.target.shape[1]
+        budget = None
+        if self.accumulator is not None:
+            budget = np.full(outputs, 2.0**self.accumulator - 1)
+        top = np.full(outputs, 2.0 ** (bits - 1) - 1)
+        yield Limits(-top, top, budget)
+        if not self.symmetric:
+            yield Limits(-top - 1, top, budget)
+            yield Limits(-top, top + 1, budget)
+            share = fit.negative_share()
+            below = np.rint(share * (2**bits - 1))
+            yield Limits(-below, 2**bits - 1 - below, budget)
 
-def _path(op: Op, sink: Dequantize) -> list[Reshape | Transpose]:
-    """The movements between a layer and its sink, in order."""
-    path: list[Reshape | Transpose] = []
-    step = sink.q.owner
-    while isinstance(step, Reshape | Transpose):
-        path.append(step)
-        step = step.x.owner
-    return path[::-1]
+    def _fill(self, fit: SumFit, samples: Samples, names: tuple[str, ...]) -> Array:
+        """Round to weights by which channels fill the cells that are kept; their factors."""
+        assert self.rounding is not None
+        cells = 2 ** bits_for(self.rounding, names, "rounding") - 1
+        top = 2 ** (bits_for(self.bits, names, "bits") - 1) - 1
+        width = self._width(samples, samples.given(fit), names)
+        largest = np.maximum(np.max([np.abs(f.weights).max(1) for f in fit.layers], axis=0), 1)
+        wanted = top / np.median(largest / width)
+        lsbs = max(0, round(math.log2(wanted / cells)))
+        # what is added as it is takes a whole multiple of its own width at least
+        least = fit.snapped(np.zeros_like(width), np.floor) * width
+        while SLACK * cells * 2.0**lsbs < least.max():
+            lsbs += 1
+        room = SLACK * cells * 2.0**lsbs
+        # a channel that hardly moves gets no larger weights than the others
+        factor = fit.snapped(np.minimum(room / width, 4 * top / largest), np.floor)
+        for _ in range(TRIALS):
+            fit.round(factor, Limits.none(len(factor)), self.compensate)
+            reached = self._width(samples, samples.rounded(fit, factor), names)
+            if (reached <= room).all():
+                break
+            over = np.maximum(reached / room, 1.0)
+            if not self.per_channel:
+                over = np.full_like(over, over.max())
+            factor = fit.snapped(factor * np.where(over > 1, 0.99 / over, 1.0), np.floor)
+        return factor
 
-
-def _channel_axis(op: MatMul | Conv) -> int:
-    return 1 if isinstance(op, Conv) else len(op.result.shape) - 1
-
-
-def _along(vector: Array, axis: int, rank: int) -> Array:
-    return vector.reshape([-1 if i == axis else 1 for i in range(rank)])
-
-
-def _by_channel(op: MatMul | Conv) -> Ints:
-    """Weights as [output channels, inputs of each]."""
-    return op.w.reshape(op.w.shape[0], -1) if isinstance(op, Conv) else op.w.T
-
-
-def _from_channels(op: MatMul | Conv, weights: Array) -> Ints:
-    integers = np.asarray(weights).astype(np.int64)
-    return integers.reshape(op.w.shape) if isinstance(op, Conv) else integers.T
+    def _width(self, samples: Samples, total: Array, names: tuple[str, ...]) -> Array:
+        """How far each channel of a sum reaches, margins included."""
+        reach = Reach([samples.sum.axis])
+        reach.update(total)
+        lo, hi = reach.bounds(self.margin, self.rounding, names)
+        width = (hi - lo).reshape(-1).astype(np.float64)
+        return width if self.per_channel else np.full_like(width, width.max())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lutra.ir.core import Graph
-from lutra.ir.ops import Onnx, Quantize
+from lutra.ir.ops import Dequantize, Onnx, Quantize
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import Trait, trait
 from lutra.passes.affine import dequantized
@@ -56,6 +57,7 @@ class LowerQuantized(Pass):
             lowering = JOINS[op.op_type] if op in meeting else LOWERINGS[op.op_type]
             values = lowering(op)
             if values is not None:
+                _note_reference(op, values, context)
                 rewriter.replace(op, [value.result for value in values])
         merge_sources(graph, rewriter)
         eliminate_dead_code(graph, rewriter)
@@ -69,6 +71,14 @@ class LowerQuantized(Pass):
         same = (value.scale == op.scale).all() and (value.zero_point == op.zero_point).all()
         if same and op.lo <= value.q.int_type.min and value.q.int_type.max <= op.hi:
             rewriter.replace(op, value.q)
+
+
+def _note_reference(op: Onnx, values: Sequence[Dequantize], context: Context) -> None:
+    """What an operator's results stand for in the float model, those that replace them do."""
+    twins = context.notes.reference_of
+    for old, new in zip(op.results, values, strict=True):
+        if old in twins:
+            twins[new.result] = twins[old]
 
 
 def _is_dear(op: Onnx) -> bool:

@@ -24,6 +24,7 @@ from lutra.passes.lower_quantized import LowerQuantized
 from lutra.passes.partition import Partition
 from lutra.passes.quantize import QuantizeModel
 from lutra.passes.ranges import NarrowRanges
+from lutra.passes.reach import Margin
 from lutra.passes.round import RoundAccumulators
 from lutra.passes.spelling import spell
 
@@ -58,6 +59,7 @@ class Wide(Pass):
     rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
     margin: of the observed ranges, as of `ranges`; none takes guaranteed ranges instead.
     method: as of `calibrate`.
+    per_channel, symmetric: of the weights, as of `fit-weights`.
 
     Of a model that brings its own quantization, all that it quantizes keeps its scales, bits and
     integer weights, and the options for weights, activations and inputs say how the rest is
@@ -72,13 +74,17 @@ class Wide(Pass):
     output_weights: Bits | None = None
     rounding: Bits = 6
     exact: bool = False
-    margin: float | None = 0.1
+    margin: Margin | None = "auto"
     method: Method = "minmax"
+    per_channel: bool = True
+    symmetric: bool = True
 
     def expand(self) -> Sequence[Pass]:
-        margin = FitWeights.margin if self.margin is None else self.margin
-        fit = FitWeights(self.weights, self.output_weights, self.rounding, margin)
-        return (*_to_integers(self, FINE), fit, *_to_circuit(self, self.rounding, self.exact))
+        return (
+            *_to_integers(self, FINE, self.per_channel),
+            _fitted(self, self.rounding),
+            *_to_circuit(self, self.rounding, self.exact),
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,9 @@ class Narrow(Pass):
     Weights and activations have few bits, so that accumulators are narrow enough for look-ups to
     read them in full. Nothing is rounded: encrypted results are the clear ones.
 
-    Options are those of `wide`.
+    accumulator: bits that accumulators are guaranteed to fit, as of `fit-weights`.
+
+    The other options are those of `wide`.
     """
 
     name = "narrow"
@@ -97,13 +105,18 @@ class Narrow(Pass):
     activations: Bits = 4
     inputs: Bits = 4
     output_weights: Bits | None = None
-    margin: float | None = 0.1
+    margin: Margin | None = "auto"
     method: Method = "mse"
+    per_channel: bool = True
+    symmetric: bool = True
+    accumulator: int | None = None
 
     def expand(self) -> Sequence[Pass]:
-        margin = FitWeights.margin if self.margin is None else self.margin
-        fit = FitWeights(self.weights, self.output_weights, None, margin)
-        return (*_to_integers(self, FINE), fit, *_to_circuit(self))
+        return (
+            *_to_integers(self, FINE, self.per_channel),
+            _fitted(self, None, self.accumulator),
+            *_to_circuit(self, results=self.accumulator is not None),
+        )
 
 
 WIDE = (6, 8, 7, 5, 4)
@@ -125,7 +138,8 @@ class Default(Pass):
     weights, output_weights, activations, inputs: as of `wide`; what is tried on the narrow road has
         fewer.
     rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
-    margin, method: as of `wide`.
+    margin, method, per_channel, symmetric: as of `wide`.
+    accumulator: as of `narrow`, where that is the road.
     tolerance: as of `cheapest`.
 
     Of a model that brings its own quantization, all that it quantizes keeps its scales, bits and
@@ -141,8 +155,11 @@ class Default(Pass):
     output_weights: Bits | None = None
     rounding: Bits | Literal["auto"] | None = "auto"
     exact: bool = False
-    margin: float | None = 0.1
+    margin: Margin | None = "auto"
     method: Method = "minmax"
+    per_channel: bool = True
+    symmetric: bool = True
+    accumulator: int | None = None
     tolerance: float = 0.05
 
     @property
@@ -160,21 +177,22 @@ class Default(Pass):
 
     def wide(self, rounding: Bits) -> Wide:
         """The wide road with these options."""
-        return Wide(rounding=rounding, exact=self.exact, **self._shared())
+        return Wide(rounding=rounding, exact=self.exact, **self._shared(Wide))
 
     def narrow(self) -> Narrow:
         """The narrow road with these options."""
-        return Narrow(**self._shared())
+        return Narrow(**self._shared(Narrow))
 
     def _few(self, bits: int) -> Narrow:
         """The narrow road with no more than so many bits."""
-        given = self._shared()
+        given = self._shared(Narrow)
         for name in ("weights", "activations", "inputs"):
             given[name] = _at_most(given[name], bits)
         return Narrow(**{**given, "method": Narrow.method})
 
-    def _shared(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(Narrow)}
+    def _shared(self, road: type[Wide | Narrow]) -> dict[str, Any]:
+        names = {f.name for f in dataclasses.fields(road)} - {"rounding", "exact"}
+        return {name: getattr(self, name) for name in names}
 
 
 def _at_most(bits: Bits, most: int) -> Bits:
@@ -206,7 +224,7 @@ class Qat(Pass):
     inputs: Bits = 8
     rounding: Bits | None = None
     exact: bool = False
-    margin: float | None = None
+    margin: Margin | None = None
     method: Method = "minmax"
 
     def expand(self) -> Sequence[Pass]:
@@ -214,25 +232,47 @@ class Qat(Pass):
         return (*_to_integers(self, self.weights), *circuit)
 
 
-def _to_integers(options: Wide | Narrow | Qat, weights: Bits) -> Sequence[Pass]:
+def _to_integers(
+    options: Wide | Narrow | Qat, weights: Bits, per_channel: bool = True
+) -> Sequence[Pass]:
     """From a model to integer layers, of weights with so many bits, and float regions between."""
     return (
         ImportQuantized(),
         Clean(),
         CheckSupport(),
         Calibrate(options.method, bits=options.activations, inputs=options.inputs),
-        QuantizeModel(weights, options.activations, options.inputs),
+        QuantizeModel(weights, options.activations, options.inputs, per_channel),
         LowerQuantized(),
     )
 
 
+def _fitted(
+    options: Wide | Narrow, rounding: Bits | None, accumulator: int | None = None
+) -> FitWeights:
+    return FitWeights(
+        options.weights,
+        options.output_weights,
+        rounding,
+        FitWeights.margin if options.margin is None else options.margin,
+        accumulator,
+        options.per_channel,
+        options.symmetric,
+    )
+
+
 def _to_circuit(
-    options: Wide | Narrow | Qat, rounding: Bits | None = None, exact: bool = False
+    options: Wide | Narrow | Qat,
+    rounding: Bits | None = None,
+    exact: bool = False,
+    results: bool = False,
 ) -> Sequence[Pass]:
-    """From there to a legal circuit: ranges, rounding, tables, and the client's part split off."""
+    """From there to a legal circuit: ranges, rounding, tables, and the client's part split off.
+
+    results: centre those of the circuit, too.
+    """
     passes: list[Pass] = []
     if options.margin is not None:
-        passes.append(NarrowRanges(options.margin))
+        passes.append(NarrowRanges(options.margin, rounding))
     if rounding is not None:
         passes.append(RoundAccumulators(rounding, exact=exact))
-    return (*passes, Center(), FuseRegions(), Clean(), Partition(), Legalize())
+    return (*passes, Center(results), FuseRegions(), Clean(), Partition(), Legalize())

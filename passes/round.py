@@ -10,7 +10,6 @@ import numpy as np
 from lutra.ir.core import Graph
 from lutra.ir.ops import AddClear, Dequantize, MulClear, Round
 from lutra.ir.rewriter import Rewriter, merge
-from lutra.ir.types import Ints
 from lutra.passes.affine import ZERO
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
@@ -53,38 +52,49 @@ class RoundAccumulators(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         found = list(regions(graph))
-        rounded: dict[Dequantize, Dequantize | None] = {}
+        replaced: dict[Dequantize, Dequantize | None] = {}
         for source in dict.fromkeys(region.source for region in found):
             bits = bits_for(self.bits, merge(source.q.owner.loc, source.loc), "bits")
-            rounded[source] = self._rounded(source, bits)
+            replaced[source] = rounded(
+                source,
+                bits,
+                exact=self.exact,
+                stretch=self.stretch,
+                resolution=self.resolution,
+            )
         for region in found:
-            new = rounded[region.source]
+            new = replaced[region.source]
             if new is not None:
                 read_instead(region, new, rewriter)
         eliminate_dead_code(graph, rewriter)
 
-    def _rounded(self, source: Dequantize, bits: int) -> Dequantize | None:
-        type = source.q.int_type
-        lo, hi = np.broadcast_arrays(type.lo, type.hi)
-        widest = int((hi - lo).max())
-        cells = 2**bits - 1
-        if widest <= cells:
-            return None
-        resolution = self.resolution if self.stretch else 1
-        lsbs = max(1, math.ceil(math.log2(widest * resolution / cells)))
-        room = cells << lsbs
-        factor = self._factors(lo, hi, room)
-        shift = -(1 << (bits - 1 + lsbs)) - factor * lo + (room - factor * (hi - lo)) // 2
-        moved = AddClear(MulClear(source.q, factor).result, shift)
-        rounded = Round(moved.result, lsbs, self.exact)
-        # rounded value i stands for x = (i * 2^lsbs - shift) / factor
-        scale = source.scale.astype(np.float64)
-        offset = source.offset - scale * (shift / factor + source.zero_point)
-        return Dequantize(rounded.result, scale * 2.0**lsbs / factor, ZERO, offset)
 
-    def _factors(self, lo: Ints, hi: Ints, room: int) -> Ints:
-        width = np.maximum(hi - lo, 1)
-        if not self.stretch:
-            width = width.max(keepdims=True)
-        # a channel that hardly moves needs no more resolution than one step a cell
-        return np.minimum(room // width, room // 2)
+def rounded(
+    source: Dequantize,
+    bits: int,
+    *,
+    exact: bool = False,
+    stretch: bool = True,
+    resolution: int = 1,
+) -> Dequantize | None:
+    """The same floats of integers rounded to `bits` bits, detached; None if they have no more."""
+    type = source.q.int_type
+    lo, hi = np.broadcast_arrays(type.lo, type.hi)
+    widest = int((hi - lo).max())
+    cells = 2**bits - 1
+    if widest <= cells:
+        return None
+    lsbs = max(1, math.ceil(math.log2(widest * (resolution if stretch else 1) / cells)))
+    room = cells << lsbs
+    width = np.maximum(hi - lo, 1)
+    if not stretch:
+        width = width.max(keepdims=True)
+    # a channel that hardly moves needs no more resolution than one step a cell
+    factor = np.minimum(room // width, room // 2)
+    shift = -(1 << (bits - 1 + lsbs)) - factor * lo + (room - factor * (hi - lo)) // 2
+    moved = AddClear(MulClear(source.q, factor).result, shift)
+    q = Round(moved.result, lsbs, exact)
+    # rounded value i stands for x = (i * 2^lsbs - shift) / factor
+    scale = source.scale.astype(np.float64)
+    offset = source.offset - scale * (shift / factor + source.zero_point)
+    return Dequantize(q.result, scale * 2.0**lsbs / factor, ZERO, offset)

@@ -20,7 +20,7 @@ MODELS = Path(__file__).parents[1] / "examples" / "models"
         ("digits_cnn", "default", 0.969, 1, 6),
         ("digits_cnn", "default{weights=4,rounding=4}", 0.969, 1, 4),
         # two inputs and a sharp boundary: these need precision
-        ("checker_10", "default{rounding=8}", 0.968, 3, 8),
+        ("checker_10", "default{rounding=8,weights=8,inputs=10,activations=10}", 0.968, 2, 8),
         ("checker_30", "default{rounding=8}", 1.000, 3, 8),
         ("checker_100", "default{rounding=8}", 1.000, 3, 8),
     ],

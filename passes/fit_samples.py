@@ -1,0 +1,138 @@
+"""What a sum of layers reads and gives on calibration samples, and what it should give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lutra.ir.core import Value
+from lutra.ir.interpreter import Interpreter
+from lutra.ir.ops import MatMul
+from lutra.ir.types import Array
+from lutra.passes.base import Context
+from lutra.passes.layers import Layer, LayerSum, by_channel, with_weights
+from lutra.passes.sum_rewriting import Path, Readers
+from lutra.passes.weight_fit import LayerFit, SumFit, columns, thinned
+
+SAMPLES = 16384
+"""Calibration samples that layers are fitted on."""
+ELEMENTS = 1 << 24
+"""Numbers that a sum and what it reads have on all these samples together."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Values (samples, *shape) around a sum of layers.
+
+    arrays: of what its layers read, and of the values that it adds.
+    target: what the sum should give, in its own units. It is what the float model has there if
+        `reference` says so, else what the sum gives now.
+    """
+
+    sum: LayerSum
+    arrays: Mapping[Value, Array]
+    target: Array
+    reference: bool
+
+    @classmethod
+    def of(cls, layers: LayerSum, readers: Readers, context: Context, reference: bool) -> Samples:
+        """Run the sum, and with `reference` the float model if it is known, on samples."""
+        total, graph = layers.total, layers.total.owner.graph
+        assert graph is not None
+        values = [*(op.x for op, _ in layers.layers), *(value for value, _ in layers.fixed)]
+        size = sum(int(np.prod(value.shape)) for value in (total, *values))
+        count = max(16, min(SAMPLES, ELEMENTS // max(1, size)))
+        feeds = {name: a[:count] for name, a in context.calibration("fit-weights").items()}
+        present, *arrays = Interpreter(graph, [total, *values]).run(feeds)
+        target = _wanted(total, readers, context, feeds) if reference else None
+        found = dict(zip(values, arrays, strict=True))
+        return cls(layers, found, present if target is None else target, target is not None)
+
+    def given(self, fit: SumFit) -> Array:
+        """What the sum gives now, with weights corrected by a fit but not rounded yet."""
+        pairs = zip(self.sum.layers, fit.layers, strict=True)
+        new = [with_weights(op, layer.weights) for (op, _), layer in pairs]
+        return self.evaluate(new, [factor for _, factor in self.sum.fixed])
+
+    def rounded(self, fit: SumFit, factor: Array) -> Array:
+        """What the sum gives with the integers of a fit, where it is scaled by `factor`."""
+        pairs = zip(self.sum.layers, fit.layers, strict=True)
+        new = [with_weights(op, layer.integers) for (op, _), layer in pairs]
+        return self.evaluate(new, fit.fixed_factors(factor))
+
+    def evaluate(self, new: Sequence[Layer], factors: Sequence[Array]) -> Array:
+        """What the sum is with other layers, and other factors [channels] of fixed values."""
+        total = np.zeros(self.target.shape)
+        for (op, _), layer in zip(self.sum.layers, new, strict=True):
+            total += layer.eval(self.arrays[op.x])
+        for (value, _), k in zip(self.sum.fixed, factors, strict=True):
+            total += self.arrays[value] * self.sum.along(k)
+        return total
+
+    def fit(self) -> SumFit:
+        """The sum as a problem in real numbers, on some of the samples' rows."""
+        target = self.sum.rows(self.target)
+        inputs = sum(_costs(op).size for op, _ in self.sum.layers)
+        kept = thinned(len(target), inputs + len(target[0]))
+        layers = []
+        for op, factor in self.sum.layers:
+            x = columns(op, self.arrays[op.x])[:, kept]
+            layers.append(LayerFit(by_channel(op) * factor[:, None], x, _costs(op)))
+        fixed = [
+            (
+                self.sum.rows(self.arrays[value])[kept].astype(np.float64),
+                factor,
+                _spans(value, self.sum.axis),
+            )
+            for value, factor in self.sum.fixed
+        ]
+        wanted = target[kept].astype(np.float64)
+        return SumFit(layers, fixed, wanted - wanted.mean(0))
+
+    def _rows(self, value: Value, kept: slice) -> Array:
+        return self.sum.rows(self.arrays[value])[kept].astype(np.float64)
+
+
+def _wanted(
+    total: Value, readers: Readers, context: Context, feeds: Mapping[str, Array]
+) -> Array | None:
+    """What the float model says that the sum should be, in the sum's own units."""
+    graph, twins = context.notes.reference, context.notes.reference_of
+    for sink, path in readers.sinks:
+        twin = twins.get(sink.result)
+        if graph is None or twin is None or twin.shape != sink.result.shape:
+            continue
+        if not sink.scale.all():
+            continue
+        (y,) = Interpreter(graph, [twin]).run(feeds)
+        scale = sink.scale.astype(np.float64)
+        return _moved_back((y - sink.offset) / scale + sink.zero_point, total, path)
+    return None
+
+
+def _moved_back(array: Array, total: Value, path: Path) -> Array:
+    """Values (samples, *shape) behind some movements, as they were before."""
+    where = np.arange(int(np.prod(total.shape))).reshape(total.shape)
+    for move in path:
+        where = move.move(where)
+    result = np.empty((len(array), where.size))
+    result[:, where.reshape(-1)] = array.reshape(len(array), -1)
+    return result.reshape(len(array), *total.shape)
+
+
+def _spans(value: Value, axis: int) -> Array:
+    """How far apart an integer tensor's values may be, for each index along an axis."""
+    type = value.int_type
+    span = np.asarray(type.hi - type.lo)
+    others = tuple(i for i in range(span.ndim) if i != axis)
+    return np.broadcast_to(span.max(others), value.shape[axis])
+
+
+def _costs(op: Layer) -> Array:
+    """How far apart the values of each input of a layer may be [groups, inputs]."""
+    if isinstance(op, MatMul):
+        return _spans(op.x, len(op.x.shape) - 1)[None]
+    taps = int(np.prod(op.w.shape[2:]))
+    return np.repeat(_spans(op.x, 1).reshape(op.group, -1), taps, 1)

@@ -1,0 +1,125 @@
+"""Weights [outputs, inputs] that become integers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lutra.ir.types import Array
+from lutra.passes.error_compensation import (
+    Limits,
+    damped,
+    descend,
+    losses,
+    round_compensated,
+)
+from lutra.passes.weight_fit import LayerFit, SumFit, ridge
+
+
+def problem(seed: int, outputs: int = 6, inputs: int = 12) -> tuple[Array, Array]:
+    """Weights of a few units, and a covariance of inputs that resemble each other."""
+    rng = np.random.default_rng(seed)
+    mixed = rng.normal(size=(400, inputs)) @ rng.normal(size=(inputs, inputs))
+    return rng.normal(size=(outputs, inputs)) * 2, np.cov(mixed, rowvar=False)
+
+
+def limits(outputs: int, top: float, budget: float | None = None, inputs: int = 12) -> Limits:
+    bounds = np.full(outputs, top)
+    if budget is None:
+        return Limits(-bounds, bounds)
+    return Limits(-bounds, bounds, np.full(outputs, budget), np.full(inputs, 3.0))
+
+
+@given(st.integers(0, 1000))
+def test_compensation_and_descent_lose_less_and_less(seed: int) -> None:
+    weights, covariance = problem(seed)
+    free = Limits.none(len(weights))
+    rounded = round_compensated(weights, covariance, free)
+    moved = descend(weights, rounded, covariance, free)
+    for integers in (rounded, moved):
+        assert (integers == np.rint(integers)).all()
+    target = damped(covariance)
+    before, after = (losses(weights - q, target) for q in (rounded, moved))
+    assert (after <= before * (1 + 1e-9)).all()
+    assert after.sum() < 0.8 * losses(weights - np.rint(weights), target).sum()
+
+
+@given(st.integers(0, 1000), st.sampled_from([1.0, 3.0]), st.sampled_from([None, 0.0, 9.0, 40.0]))
+def test_integers_keep_their_limits(seed: int, top: float, budget: float | None) -> None:
+    weights, covariance = problem(seed)
+    bounds = limits(len(weights), top, budget)
+    rounded = round_compensated(weights, covariance, bounds)
+    for integers in (rounded, descend(weights, rounded, covariance, bounds)):
+        assert np.abs(integers).max() <= top
+        if budget is not None:
+            assert (np.abs(integers).sum(1) * 3 <= budget).all()
+
+
+@given(st.integers(0, 1000), st.floats(0.5, 60))
+def test_affordable_weights_are_the_nearest(seed: int, budget: float) -> None:
+    rng = np.random.default_rng(seed)
+    weights, cost = rng.normal(size=(2, 8)) * 3, rng.uniform(1, 4, 8)
+    bounds = Limits(np.full(2, -9.0), np.full(2, 9.0), np.full(2, budget), cost)
+    found = bounds.affordable(weights)
+    spent = (np.abs(found) * cost).sum(1)
+    assert (spent <= budget * (1 + 1e-9) + 1e-9).all()
+    distance = np.square(found - weights).sum(1)
+    for _ in range(50):
+        other = found + rng.normal(size=found.shape) * 0.1
+        other *= np.minimum(1, budget / (np.abs(other) * cost).sum(1))[:, None]
+        assert (np.square(other - weights).sum(1) >= distance - 1e-6).all()
+
+
+def test_ridge_finds_what_is_there_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 10))
+    x -= x.mean(0)
+    truth = rng.normal(size=(10, 2))
+    noise = rng.normal(size=(400, 2))
+    assert np.abs(ridge(x, x @ truth + 0.1 * noise) - truth).max() < 0.05
+    assert not ridge(x, rng.normal(size=(400, 2)))[:0].size
+    assert np.abs(ridge(x[:30], rng.normal(size=(30, 2)))).max() < 0.5
+    assert not ridge(x[:1], noise[:1]).any()
+
+
+def layer(seed: int = 0, outputs: int = 4, groups: int = 1, inputs: int = 6) -> LayerFit:
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 8, (groups, 300, inputs))
+    return LayerFit(rng.normal(size=(outputs, inputs)), x, np.full((groups, inputs), 7.0))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_layer_comes_nearer_to_another_target(groups: int) -> None:
+    fitted = layer(groups=groups)
+    other = layer(1, groups=groups)
+    target = fitted.output(other.weights)
+    fit = SumFit([fitted], [], target)
+    before = np.square(target - fit.output()).mean()
+    fit.correct()
+    assert np.square(target - fit.output()).mean() < 0.01 * before
+
+
+def test_fixed_values_stay_whole_multiples() -> None:
+    rng = np.random.default_rng(0)
+    value = rng.integers(0, 16, (300, 4)).astype(np.float64)
+    fitted = layer()
+    factor = np.array([1.0, -2.0, 30.0, 7.0])
+    fit = SumFit([fitted], [(value, factor, np.full(4, 15.0))], np.zeros((300, 4)))
+    found, bounds, loss = fit.search([limits(4, 7)], np.geomspace(1, 4, 9), False)
+    (whole,) = fit.fixed_factors(found)
+    assert (np.abs(whole) >= 1).all()
+    assert (np.sign(whole) == np.sign(factor)).all()
+    assert np.isfinite(loss).all()
+    assert np.allclose(whole / found, factor)
+    fit.round(found, bounds, compensate=True)
+    assert fit.scale(found) is found
+
+
+def test_integers_are_divided_by_what_divides_them_all() -> None:
+    fitted = layer()
+    fitted.integers = np.array([[2.0, 4, -6, 0, 0, 0]] * 2 + [[0.0] * 6, [3, 1, 0, 0, 0, 0]])
+    fit = SumFit([fitted], [], np.zeros((300, 4)))
+    assert fit.reduced(np.full(4, 2.0)).tolist() == [1, 1, 2, 2]
+    assert fitted.integers[0].tolist() == [1, 2, -3, 0, 0, 0]

@@ -16,7 +16,8 @@ NO_OFFSET = frozen(0, np.float32)
 
 TOLERANCE = 1 / 256
 """Relative error that rescaling by integers may add to a scale."""
-MAX_FACTOR = 1 << 12
+DIVISORS = (*range(1, 16), *(1 << i for i in range(4, 13)))
+"""Parts of the smallest scale that are tried as the unit of all."""
 
 
 def dequantized(value: Value | None) -> Dequantize | None:
@@ -85,14 +86,16 @@ def with_uniform_scale(value: Dequantize, axes: Sequence[int]) -> Dequantize:
 
 
 def integer_factors(scale: Array, unit: Array) -> tuple[Ints, Array]:
-    """(k, u) with integers k, k * u ~ scale up to `TOLERANCE`, and u = unit / a power of two."""
-    parts = 1
-    while True:
+    """(k, u) with integers k, k * u ~ scale up to `TOLERANCE`, and u = unit / an integer.
+
+    The integer is small where there is such, else a power of two.
+    """
+    for parts in DIVISORS:
         factors = np.rint(scale / unit * parts)
         wrong = np.abs(factors * unit / parts - scale) > TOLERANCE * np.abs(scale)
-        if not wrong.any() or parts >= MAX_FACTOR:
-            return factors.astype(np.int64), unit / parts
-        parts *= 2
+        if not wrong.any():
+            break
+    return factors.astype(np.int64), unit / parts
 
 
 def linear_image(op: Onnx, value: Dequantize, integer: Op, factor: Array) -> Dequantize:

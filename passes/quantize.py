@@ -15,6 +15,7 @@ from lutra.passes.affine import NO_OFFSET, ZERO
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
 from lutra.passes.flow import Flow, is_onnx
+from lutra.passes.joint_scales import joint_steps
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class QuantizeModel(Pass):
     """Post-training quantization: put quantize and dequantize where `calibrate` put `observe`.
 
     Activations get one scale and zero point for the whole tensor, weights (unless
-    `per_channel=false`) one symmetric scale for each output channel, rounded to nearest. Roles:
+    `per_channel=false`) one symmetric scale for each output channel, rounded to nearest.
+    Activations that are added up have scales in the proportion of small integers. Roles:
 
     weights         of the weighted layers.
     inputs          of the graph.
@@ -47,17 +49,32 @@ class QuantizeModel(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         flow = Flow(graph)
+        steps = joint_steps(
+            graph,
+            flow,
+            {
+                op: float(affine_grid(op.lo, op.hi, self._bits(op, flow))[0])
+                for op in graph.of(Observe)
+                if not _is_truth(op.x)
+            },
+        )
         for op in list(graph.ops):
             if isinstance(op, Observe):
-                self._activation(op, flow, rewriter)
+                self._activation(op, flow, steps.get(op), rewriter)
             elif is_onnx(op, *WEIGHTED):
                 self._weights(op, rewriter)
 
-    def _activation(self, op: Observe, flow: Flow, rewriter: Rewriter) -> None:
+    def _bits(self, op: Observe, flow: Flow) -> int:
         role = "inputs" if op.x in flow.client else "activations"
-        bits, lo, hi = bits_for(getattr(self, role), op.loc, role), op.lo, op.hi
+        return bits_for(getattr(self, role), op.loc, role)
+
+    def _activation(self, op: Observe, flow: Flow, step: float | None, rewriter: Rewriter) -> None:
+        """Put a value onto a grid, of steps as large as `step` if that is given."""
+        bits, lo, hi = self._bits(op, flow), op.lo, op.hi
         if _is_truth(op.x):
             bits, lo, hi = 1, 0.0, 1.0
+        if step is not None:
+            hi = lo + step * (2**bits - 1)
         scale, zero_point = affine_grid(lo, hi, bits)
         quantized = Quantize(op.x, scale, zero_point, 0, 2**bits - 1)
         q = rewriter.insert(quantized, before=op, loc=op.loc).result

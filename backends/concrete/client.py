@@ -25,6 +25,17 @@ class Client:
         self._evaluation_keys: EvaluationKeys | None = None
         self._circuit: Any = None
 
+    @classmethod
+    def of(cls, inputs: Sequence[Port], outputs: Sequence[Port], parameters: bytes) -> Client:
+        """The client of a circuit with such inputs, outputs and `parameters`."""
+        return cls(inputs, outputs, concrete_compiler().ProgramInfo.deserialize(parameters))
+
+    @property
+    def parameters(self) -> bytes:
+        """The cryptographic parameters, as Concrete writes them. They are no secret."""
+        data: bytes = self._info.serialize()
+        return data
+
     def keygen(
         self, *, seed: int | None = None, cache: Path | None = None, force: bool = False
     ) -> None:

@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 import lutra
 from lutra.ir.errors import InputError
 from lutra.ir.types import Array
-from lutra.model import Model
+from lutra.passes import Pipeline
+from lutra.passes.cheapest import Cheapest
 from lutra.quantization.bits import Rounding, get_n_bits_dict
 from lutra.quantization.notices import no_effect
 from lutra.quantization.numpy_module import NumpyModule
 from lutra.quantization.quantized_module import QuantizedModule
 
-AUTO_BITS = range(2, 9)
+AUTO_BITS = (8, 7, 6, 5, 4, 3)
 """Numbers of bits among which `rounding_threshold_bits="auto"` chooses."""
-
-AUTO_TOLERANCE = 1.1
-"""How much larger the error may be than with the most of these bits; or else"""
-
-AUTO_ERROR = 0.02
-"""what part of the outputs' standard deviation it may be."""
 
 
 class ONNXConverter:
@@ -33,12 +26,15 @@ class ONNXConverter:
         they are computed.
     numpy_model: the model.
     rounding_threshold_bits: None keeps all bits of what look-ups read; a number of bits rounds
-        exactly; {"method": "APPROXIMATE", "n_bits": 6} approximately, which is cheaper. Of "auto",
-        the fewest bits whose error on the calibration data is small, or hardly above that of 8.
+        exactly; {"method": "APPROXIMATE", "n_bits": 6} approximately, which is cheaper. "auto" bits
+        are those of the lowest price whose error on the calibration data is hardly above the least.
     """
 
-    preset: ClassVar[str] = "default"
-    """The named pipeline."""
+    exact_road: ClassVar[str] = "narrow"
+    """The named pipeline that rounds nothing,"""
+
+    rounded_road: ClassVar[str] = "wide"
+    """and the one that rounds."""
 
     def __init__(
         self,
@@ -71,14 +67,24 @@ class ONNXConverter:
         """Bits of weights."""
         return self.n_bits["op_weights"]
 
-    def pipeline(self, rounding: Rounding | None) -> str:
-        """The pipeline that quantizes so; any other can be given to `lutra.compile`."""
-        kept = "none" if rounding is None else rounding.bits
-        exact = str(rounding is None or rounding.exact).lower()
-        return (
-            f"{self.preset}{{weights={self.n_bits_op_weights},activations={self.n_bits_op_inputs},"
-            f"inputs={self.n_bits_model_inputs},rounding={kept},exact={exact}}}"
+    @property
+    def pipeline(self) -> str:
+        """The text of the pipeline that quantizes so; `lutra.compile` takes it, or any other."""
+        rounding = self._rounding
+        if rounding is None or rounding.bits is not None:
+            return self._road(rounding)
+        choices = [Rounding(bits, rounding.exact) for bits in AUTO_BITS]
+        return str(Pipeline.of(Cheapest(tuple((f"{r.bits} bits", self._road(r)) for r in choices))))
+
+    def _road(self, rounding: Rounding | None) -> str:
+        bits = (
+            f"weights={self.n_bits_op_weights},activations={self.n_bits_op_inputs},"
+            f"inputs={self.n_bits_model_inputs}"
         )
+        if rounding is None:
+            return f"{self.exact_road}{{{bits}}}"
+        exact = str(rounding.exact).lower()
+        return f"{self.rounded_road}{{{bits},rounding={rounding.bits},exact={exact}}}"
 
     def quantize_module(self, *calibration_data: Array, keep_onnx: bool = True) -> QuantizedModule:
         """The quantized module. It predicts in the clear; `compile` it to encrypt.
@@ -90,32 +96,8 @@ class ONNXConverter:
         fewer bits.
         """
         data = _named(self.numpy_model, calibration_data)
-        rounding = self._rounding
-        if rounding is not None and rounding.bits is None:
-            model = self._fewest_bits(data, rounding.exact)
-        else:
-            model = self._compiled(data, rounding)
+        model = lutra.compile(self.numpy_model.onnx_model, data, self.pipeline)
         return QuantizedModule(model, self.numpy_model.onnx_model if keep_onnx else None)
-
-    def _compiled(self, data: Mapping[str, Array], rounding: Rounding | None) -> Model:
-        return lutra.compile(self.numpy_model.onnx_model, data, self.pipeline(rounding))
-
-    def _fewest_bits(self, data: Mapping[str, Array], exact: bool) -> Model:
-        """The model rounded to the fewest bits whose error is small or hardly rises."""
-        expected = _flat(self.numpy_model.forward(*data.values()))
-
-        def error(model: Model) -> float:
-            return float(np.square(_flat(model.predict(data)) - expected).mean() ** 0.5)
-
-        most = AUTO_BITS[-1]
-        chosen = self._compiled(data, Rounding(most, exact))
-        bound = max(AUTO_TOLERANCE * error(chosen), AUTO_ERROR * float(expected.std()))
-        for bits in reversed(AUTO_BITS[:-1]):
-            candidate = self._compiled(data, Rounding(bits, exact))
-            if error(candidate) > bound:
-                break
-            chosen = candidate
-        return chosen
 
 
 class PostTrainingAffineQuantization(ONNXConverter):
@@ -139,7 +121,7 @@ class PostTrainingAffineQuantization(ONNXConverter):
 class PostTrainingQATImporter(ONNXConverter):
     """Takes over the quantization that a model brings; `n_bits` is for what it leaves as floats."""
 
-    preset = "qat"
+    exact_road = rounded_road = "qat"
 
 
 def _named(model: NumpyModule, arrays: Sequence[Any]) -> dict[str, Any]:
@@ -151,8 +133,3 @@ def _named(model: NumpyModule, arrays: Sequence[Any]) -> dict[str, Any]:
             f"{', '.join(names)}",
         )
     return dict(zip(names, arrays, strict=True))
-
-
-def _flat(outputs: Any) -> Array:
-    parts = outputs if isinstance(outputs, tuple) else (outputs,)
-    return np.concatenate([np.asarray(part, np.float64).reshape(-1) for part in parts])

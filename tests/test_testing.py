@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 
 from fake_packages import Install
 from lutra.ir.core import OPS, Graph, Op, Value, op
@@ -20,7 +19,7 @@ from lutra.ir.parser import parse_module
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array, Int
 from lutra.passes import Context, Contract, Exact, Lossy, Pass
-from lutra.testing import check_backends, check_graph, check_pass, integer_graphs, quantized_graphs
+from lutra.testing import check_backends, check_graph, check_pass
 
 TEXT = """
 %x = input : u2[3] in [0, 3]
@@ -159,19 +158,6 @@ def test_operations(kind: type[Op], why: str | None) -> None:
         return
     with pytest.raises(AssertionError, match=why):
         check_graph(text)
-
-
-@given(integer_graphs(most=4))
-@settings(max_examples=20)
-def test_random_circuits(graph: Graph) -> None:
-    check_graph(graph)
-    check_backends(graph)
-
-
-@given(quantized_graphs())
-@settings(max_examples=10)
-def test_random_graphs_with_floats(graph: Graph) -> None:
-    check_graph(graph)
 
 
 def test_graphs_without_inputs() -> None:

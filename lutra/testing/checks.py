@@ -11,7 +11,7 @@ import numpy as np
 from lutra.ir.core import Graph, Module
 from lutra.ir.decompose import decomposed
 from lutra.ir.errors import PipelineError
-from lutra.ir.interpreter import evaluate
+from lutra.ir.interpreter import Interpreter, evaluate
 from lutra.ir.parser import parse_module
 from lutra.ir.samples import every_input, run_all, samples
 from lutra.ir.text import text_of_module
@@ -39,12 +39,13 @@ def check_pass(
     *,
     context: Context | None = None,
     idempotent: bool = True,
+    count: int = SAMPLES,
 ) -> Module:
     """Run a pipeline on IR text and check what it leaves; returns that.
 
     - It is `after`, if that is given. Types in texts are derived again, and so may be left out.
     - It is valid, and its text reads back.
-    - Every pass has kept its contract: on every input where there are few, else on random ones.
+    - Every pass has kept its contract: on every input where there are few, else on `count` ones.
     - Run again, the pipeline changes nothing, unless `idempotent` is false or the pipeline cannot
       follow itself.
 
@@ -52,7 +53,7 @@ def check_pass(
     """
     module = parse_module(before) if isinstance(before, str) else before.clone()
     passes, context = Pipeline.of(pipeline), context or Context()
-    inputs, _ = sample_inputs(module, Context(), SAMPLES, seed=0)
+    inputs, _ = sample_inputs(module, Context(), count, seed=0)
     passes.execute(module, context, [Validate(inputs=inputs)])
     text = full_text(module)
     if after is not None:
@@ -127,13 +128,14 @@ def check_values(graph: Graph, inputs: Sequence[Array] | None = None) -> None:
 def check_samples(graph: Graph, inputs: Sequence[Array] | None = None) -> None:
     """Check that each sample is computed for itself, and that none at all is no problem."""
     inputs = _inputs(graph, inputs)
-    wanted = evaluate(graph, inputs)
+    run = Interpreter(graph).run
+    wanted = run(inputs)
     for index in range(min(2, len(inputs[0]) if inputs else 0)):
-        alone = evaluate(graph, [array[index : index + 1] for array in inputs])
+        alone = run([array[index : index + 1] for array in inputs])
         same = [array[index : index + 1] for array in wanted]
         noise = tolerance(Exact, Module([graph]))
         assert relative_error(tuple(same), alone) <= noise, "samples are mixed"
-    for array, value in zip(evaluate(graph, [x[:0] for x in inputs]), graph.outputs, strict=True):
+    for array, value in zip(run([x[:0] for x in inputs]), graph.outputs, strict=True):
         assert array.shape == (0, *value.shape) or not graph.inputs, "no samples, but results"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 
 import hypothesis
@@ -12,9 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
 from lutra.ir.core import Graph
+from lutra.ir.errors import Error
+from lutra.ir.rewriter import Rewriter
+from lutra.passes.dce import eliminate_dead_code
+from lutra.testing.checks import full_text
 from lutra.testing.graphs import INTEGER_OPS, integer_graphs, quantized_graphs
 from lutra.testing.layers import float_graphs
-from lutra.testing.properties import Check, Refused, Trial
+from lutra.testing.properties import Check, Refused, try_all
 
 
 def programs(level: str) -> st.SearchStrategy[Graph]:
@@ -47,6 +52,28 @@ class Failure:
     name: str
     graph: Graph
     error: Exception
+
+    def reproducer(self) -> Reproducer:
+        """What is left of it in texts."""
+        error = self.error.render() if isinstance(self.error, Error) else str(self.error)
+        return Reproducer(self.name, full_text(self.graph), f"{type(self.error).__name__}: {error}")
+
+
+@dataclass(frozen=True)
+class Reproducer:
+    """The text of a program, and what fails on it."""
+
+    name: str
+    text: str
+    error: str
+
+    def write(self, folder: Path) -> None:
+        """Write the program, the error, and the command that sees it again."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "module.lutra-ir").write_text(self.text, encoding="utf-8")
+        (folder / "error.txt").write_text(self.error + "\n", encoding="utf-8")
+        command = "python -m benchmarks.random_graphs --replay module.lutra-ir"
+        (folder / "command.txt").write_text(command + "\n", encoding="utf-8")
 
 
 @dataclass
@@ -106,7 +133,7 @@ class _Search:
             search()
         except (_Found, Flaky):
             assert self.failure is not None
-            self.findings.failures.append(self.failure)
+            self.findings.failures.append(_trimmed(self.failure, self.checks[self.failure.name]))
         return self.tried
 
     def try_all(self, graph: Graph) -> Failure | None:
@@ -115,29 +142,29 @@ class _Search:
         return next((found for found in failures if found.name not in self.known), None)
 
     def _failures(self, graph: Graph) -> Iterator[Failure]:
-        trial = Trial(graph)
-        for name, check in self.checks.items():
-            tally = self.findings.tallies[name]
-            start = perf_counter()
-            try:
-                check(trial)
-                tally.examples += 1
-            except Refused:
-                tally.refused += 1
-            except Exception as error:  # whatever is wrong
-                tally.examples += 1
+        start = perf_counter()
+        for name, error in try_all(graph, self.checks):
+            tally, end = self.findings.tallies[name], perf_counter()
+            tally.seconds += end - start
+            tally.examples += not isinstance(error, Refused)
+            tally.refused += isinstance(error, Refused)
+            start = end
+            if error is not None and not isinstance(error, Refused):
                 tally.failures += 1
                 yield Failure(name, graph, error)
-            finally:
-                tally.seconds += perf_counter() - start
 
     def shrink(self, graph: Graph) -> Failure | None:
         assert self.failure is not None
-        name = self.failure.name
-        try:
-            self.checks[name](Trial(graph))
-        except Refused:
-            pass
-        except Exception as error:  # whatever is wrong
-            return Failure(name, graph, error)
-        return None
+        return _failure(self.failure.name, self.checks[self.failure.name], graph)
+
+
+def _failure(name: str, check: Check, graph: Graph) -> Failure | None:
+    ((_, error),) = try_all(graph, {name: check})
+    return None if error is None or isinstance(error, Refused) else Failure(name, graph, error)
+
+
+def _trimmed(failure: Failure, check: Check) -> Failure:
+    """The same without operations that nothing reads, where it fails without them too."""
+    twin = failure.graph.clone()
+    eliminate_dead_code(twin, Rewriter(twin))
+    return _failure(failure.name, check, twin) or failure

@@ -6,8 +6,7 @@ the quantized level has floats at its ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -39,6 +38,8 @@ from lutra.testing.checks import (
 LEVELS = ("float", "quantized", "integer")
 ROADS = {"float": "default", "quantized": "fuse,partition,legalize"}
 """By level: from a program to its circuit. A program of the integer level is one."""
+COUNT = 8
+"""Samples where not every input is tried."""
 CLEAR = ("numpy", "onnx")
 """Backends that run any circuit in no time."""
 REFUSALS = frozenset({"B002", "B003", "B005", "F004", "P005", "P008", "P009", "V004"})
@@ -75,7 +76,12 @@ class Trial:
         if self.level == "integer":
             return Context()
         names = [node.name for node in self.graph.inputs]
-        return Context(samples=dict(zip(names, samples(self.graph), strict=True)))
+        return Context(samples=dict(zip(names, samples(self.graph, COUNT), strict=True)))
+
+    @property
+    def inputs(self) -> list[Array] | None:
+        """None stands for all where there are few, or some."""
+        return None if self.level == "integer" else samples(self.graph, COUNT)
 
     @cached_property
     def compiled(self) -> Module:
@@ -90,7 +96,7 @@ class Trial:
         if self.level == "integer":
             return self.graph, None
         encode = Interpreter(self.compiled.encode)
-        return self.compiled.circuit, list(encode.run(samples(self.graph)))
+        return self.compiled.circuit, list(encode.run(samples(self.graph, COUNT)))
 
 
 Check: TypeAlias = Callable[[Trial], None]
@@ -106,9 +112,9 @@ def properties(level: str) -> dict[str, Check]:
     found: dict[str, Check] = {
         "verifier": lambda trial: verify(trial.module),
         "text": lambda trial: check_text(trial.graph),
-        "values": lambda trial: check_values(trial.graph),
-        "samples": lambda trial: check_samples(trial.graph),
-        "decompositions": lambda trial: check_decompositions(trial.graph),
+        "values": lambda trial: check_values(trial.graph, trial.inputs),
+        "samples": lambda trial: check_samples(trial.graph, trial.inputs),
+        "decompositions": lambda trial: check_decompositions(trial.graph, trial.inputs),
     }
     for name in registry.names():
         contract = registry.find(name).contract
@@ -121,19 +127,31 @@ def properties(level: str) -> dict[str, Check]:
     return found
 
 
-def check_program(graph: Graph) -> None:
-    """Check all properties of a program. Raises what the checks in `lutra.testing` do."""
+def try_all(graph: Graph, checks: Mapping[str, Check]) -> Iterator[tuple[str, Exception | None]]:
+    """Each check's name, and what it raised on a program; Refused where that is no failure."""
     trial = Trial(graph)
-    for check in properties(trial.level).values():
-        with suppress(Refused):
+    for name, check in checks.items():
+        try:
             check(trial)
+        except Exception as error:  # whatever is wrong
+            yield name, error
+        else:
+            yield name, None
 
 
-def check_encrypted(graph: Graph, keys: Path, count: int = 2) -> None:
-    """Check that a circuit computes the same under encryption, on samples within their ranges.
+def check_program(graph: Graph) -> None:
+    """Check all properties of a program. AssertionError names the first that does not hold."""
+    for name, error in try_all(graph, properties(level_of(graph))):
+        if error is not None and not isinstance(error, Refused):
+            raise AssertionError(f"{name}: {error}") from error
+
+
+def check_encrypted(trial: Trial, keys: Path, count: int = 2) -> None:
+    """Check that a circuit computes the same under encryption, on samples within its ranges.
 
     keys: a folder for keys, which circuits of equal parameters share.
     """
+    graph = trial.graph
     executable = backends.find("concrete").emit(graph, strategy="precision", p_error=1e-7)
     if executable.costs.bootstraps:  # type: ignore[attr-defined]  # no other backend has keys
         executable.keygen(cache=keys)  # type: ignore[attr-defined]
@@ -142,8 +160,9 @@ def check_encrypted(graph: Graph, keys: Path, count: int = 2) -> None:
     for index in np.flatnonzero(kept):
         found = executable.run(*(array[index : index + 1] for array in inputs))
         for value, array in zip(graph.outputs, found, strict=True):
-            wanted = np.broadcast_to(results[value], (count, *value.shape))[index : index + 1]
-            np.testing.assert_array_equal(array, wanted, f"encryption differs: {value.owner!r}")
+            wanted = np.broadcast_to(results[value], (len(kept), *value.shape))
+            message = f"encryption differs: {value.owner!r}"
+            np.testing.assert_array_equal(array, wanted[index : index + 1], message)
 
 
 def _execute(items: str | Pass, module: Module, context: Context) -> None:
@@ -164,7 +183,7 @@ def _check_pass(name: str, trial: Trial) -> None:
         _execute(before, module, context)
     wanted = module.clone()
     try:
-        check_pass(module, item, context=context)
+        check_pass(module, item, context=context, count=COUNT)
     except Error as error:
         raise _refused(error) from error
     if trial.level == "integer" and item.contract != Exact:
@@ -172,7 +191,7 @@ def _check_pass(name: str, trial: Trial) -> None:
 
 
 def _check_equal(old: Module, new: Module) -> None:
-    inputs = samples(old.main)
+    inputs = samples(old.main, COUNT)
     _, kept = run_all(old.main, inputs)
     pairs = zip(evaluate(old.main, inputs), evaluate(new.main, inputs), strict=True)
     for one, other in pairs:

@@ -1,21 +1,19 @@
-"""Properties that hold for every valid graph, tried on random ones."""
+"""Ranges and rewriters, tried on random graphs; see also tests/test_random_programs.py."""
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lutra.ir import ops
 from lutra.ir.core import Graph, Module
-from lutra.ir.interpreter import evaluate
-from lutra.ir.parser import parse_module
 from lutra.ir.rewriter import Rewriter
-from lutra.ir.samples import every_input, run_all, samples
+from lutra.ir.samples import every_input, run_all
 from lutra.ir.text import text_of_module
-from lutra.ir.types import Array, Int
+from lutra.ir.types import Int
 from lutra.ir.verifier import verify_graph
+from lutra.testing.checks import check_values
 from lutra.testing.graphs import (
     INTEGER_OPS,
     SHAPES,
@@ -34,27 +32,6 @@ def full_text(graph: Graph) -> str:
 
 
 @given(GRAPHS)
-def test_text_round_trips(graph: Graph) -> None:
-    verify_graph(graph)
-    text = full_text(graph)
-    again = parse_module(text).main
-    verify_graph(again)
-    assert full_text(again) == text
-    for old, new in zip(graph.ops, again.ops, strict=True):
-        assert old.loc == new.loc
-        assert [value.type for value in old.results] == [value.type for value in new.results]
-
-
-@given(GRAPHS)
-def test_text_round_trips_with_constants_aside(graph: Graph) -> None:
-    constants: dict[str, Array] = {}
-    text = text_of_module(Module([graph]), limit=4, constants=constants)
-    again = parse_module(text, constants).main
-    assert full_text(again) == full_text(graph)
-    assert text.count("@") == len(constants)
-
-
-@given(GRAPHS)
 def test_clone_is_equal_and_apart(graph: Graph) -> None:
     text, twin = full_text(graph), graph.clone()
     verify_graph(twin)
@@ -67,33 +44,12 @@ def test_clone_is_equal_and_apart(graph: Graph) -> None:
     assert full_text(graph) == text
 
 
-def check_ranges(graph: Graph, inputs: list[Array]) -> None:
-    """Every element of every value lies in its own range, unless an assumption is violated."""
-    results, kept = run_all(graph, inputs)
-    for value, array in results.items():
-        if isinstance(value.type, Int):
-            assert array.shape == (len(kept), *value.shape)
-            assert array.dtype == np.int64
-            assert (array[kept] >= value.type.lo).all(), value
-            assert (array[kept] <= value.type.hi).all(), value
-
-
-@given(integer_graphs(), st.integers(0, 99))
-def test_ranges_hold(graph: Graph, seed: int) -> None:
-    check_ranges(graph, samples(graph, seed=seed))
-
-
-@given(quantized_graphs(), st.integers(0, 99))
-def test_ranges_hold_behind_quantize(graph: Graph, seed: int) -> None:
-    check_ranges(graph, samples(graph, seed=seed))
-
-
 @given(integer_graphs(shapes=TINY, reach=2))
 def test_ranges_hold_for_every_input(graph: Graph) -> None:
     inputs = every_input(graph)
     assume(inputs is not None)
     assert inputs is not None
-    check_ranges(graph, inputs)
+    check_values(graph, inputs)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in INTEGER_OPS if kind not in ("pad", "assume")])
@@ -137,15 +93,3 @@ def test_narrowing_retypes_all_that_follows(graph: Graph, data: st.DataObject) -
     verify_graph(graph)
     rewriter.replace(node, value)
     verify_graph(graph)
-
-
-@given(integer_graphs(), st.integers(0, 99))
-def test_samples_are_run_independently(graph: Graph, seed: int) -> None:
-    inputs = samples(graph, count=3, seed=seed)
-    together = evaluate(graph, inputs)
-    for i in range(3):
-        alone = evaluate(graph, [array[i : i + 1] for array in inputs])
-        for both, one in zip(together, alone, strict=True):
-            np.testing.assert_array_equal(both[i : i + 1], one)
-    for none in evaluate(graph, [array[:0] for array in inputs]):
-        assert len(none) == 0

@@ -5,7 +5,7 @@ Integer operations run as declared (`Op.eval`), runs of float-level operations i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -32,7 +32,8 @@ Steps: TypeAlias = Sequence[Op | Step]
 class _Segment:
     """Consecutive float-level operations, run as one onnxruntime session."""
 
-    def __init__(self, ops: Sequence[Op], fetch: Sequence[Value]) -> None:
+    def __init__(self, ops: Sequence[Op], fetch: Set[Value]) -> None:
+        own = set(ops)
         inside = {value for op in ops for value in op.results}
         reads = dict.fromkeys(value for op in ops for value in op.operands if value not in inside)
         self.inputs = tuple(reads)
@@ -40,10 +41,12 @@ class _Segment:
             value
             for op in ops
             for value in op.results
-            if value in fetch or any(user not in ops for user in value.users)
+            if value in fetch or not own.issuperset(value._users)
         )
         nodes = [name for op in ops for name in op.loc]
-        self._session = ort.Session(ort.model_of(ops, self.inputs, self.outputs), nodes)
+        aside: dict[str, Array] = {}
+        model = ort.model_of(ops, self.inputs, self.outputs, aside=aside)
+        self._session = ort.Session(model, nodes, aside)
 
     def run(self, arrays: Sequence[Array], samples: int) -> list[Array]:
         return self._session.run_samples(arrays, samples)
@@ -61,6 +64,7 @@ class Interpreter:
         self.graph = graph
         self.fetch = tuple(graph.outputs if fetch is None else fetch)
         self.violations: dict[Assume, int] = {}
+        self._kept = set(self.fetch)
         self._needed = dependencies(self.fetch)
         self._steps = self._plan()
         self._last_use: dict[Value, int] = {}
@@ -75,7 +79,7 @@ class Interpreter:
 
         def flush() -> None:
             if any(isinstance(op, Onnx) for op in floats):
-                steps.append(_Segment(floats.copy(), self.fetch))
+                steps.append(_Segment(floats.copy(), self._kept))
             else:
                 steps.extend(floats)
             floats.clear()
@@ -111,7 +115,7 @@ class Interpreter:
                 operands = step.operands
                 self._eval(step, values)
             for value in operands:
-                if self._last_use[value] == index and value not in self.fetch:
+                if self._last_use[value] == index and value not in self._kept:
                     values.pop(value, None)
         return tuple(
             np.broadcast_to(values[value], (samples, *values[value].shape[1:]))

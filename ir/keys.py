@@ -47,8 +47,7 @@ class _LargeArray:
     def __init__(self, array: Array) -> None:
         self.array = array
         self.kind = array.dtype, array.shape
-        flat = array.reshape(-1)
-        self.sample = flat[:: max(1, len(flat) // 16)].tobytes()
+        self.sample = array.flat[:: max(1, array.size // 16)].tobytes()
 
     def __hash__(self) -> int:
         return hash((self.kind, self.sample))
@@ -57,9 +56,12 @@ class _LargeArray:
         return (
             isinstance(other, _LargeArray)
             and self.kind == other.kind
-            and (self.array is other.array or _same_bytes(self.array, other.array))
+            and (self.array is other.array or _same_bits(self.array, other.array))
         )
 
 
-def _same_bytes(first: Array, second: Array) -> bool:
-    return np.array_equal(first.reshape(-1).view(np.uint8), second.reshape(-1).view(np.uint8))
+def _same_bits(first: Array, second: Array) -> bool:
+    if first.itemsize in (1, 2, 4, 8):  # views, in whatever order the elements are held
+        bits = f"u{first.itemsize}"
+        return np.array_equal(first.view(bits), second.view(bits))
+    return first.tobytes() == second.tobytes()

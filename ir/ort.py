@@ -135,12 +135,18 @@ def tensor_of(proto: onnx.TypeProto) -> Tensor:
 
 
 def model_of(
-    ops: Iterable[Op], inputs: Sequence[Value], outputs: Sequence[Value], *, typed: bool = False
+    ops: Iterable[Op],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    *,
+    typed: bool = False,
+    aside: dict[str, Array] | None = None,
 ) -> onnx.ModelProto:
     """An ONNX model of `constant`, `observe` and `onnx` operations.
 
     Inputs are named x0, x1, ... and outputs y0, y1, ... in their order. Without `typed` their
-    shapes are left open, so that the model also runs on several samples at once.
+    shapes are left open, so that the model also runs on several samples at once. Large constants
+    are put into `aside`, if given, by the names that they have in the model, and are not copied.
     """
     from lutra.ir.ops import Constant, Observe, Onnx
 
@@ -150,7 +156,12 @@ def model_of(
         for value in op.results:
             names[value] = f"v{len(names)}"
         if isinstance(op, Constant):
-            initializers.append(onnx.numpy_helper.from_array(op.value, names[op.result]))
+            name, array = names[op.result], op.value
+            if aside is not None and array.size > SMALL and array.dtype.kind in "biuf":
+                aside[name] = op.in_order()
+                initializers.append(_placeholder(name, array))
+            else:
+                initializers.append(onnx.numpy_helper.from_array(array, name))
         elif isinstance(op, Observe):
             nodes.append(onnx.helper.make_node("Identity", [names[op.x]], [names[op.result]]))
         elif isinstance(op, Onnx):
@@ -183,6 +194,18 @@ def model_of(
     )
 
 
+def _placeholder(name: str, array: Array) -> onnx.TensorProto:
+    """A constant whose numbers come with the session that runs the model."""
+    tensor = onnx.TensorProto(
+        name=name,
+        dims=array.shape,
+        data_type=element_type(array.dtype.name),
+        data_location=onnx.TensorProto.EXTERNAL,
+    )
+    tensor.external_data.add(key="location", value="aside")
+    return tensor
+
+
 WRONG_OPTIMIZERS = [
     "EliminateIdentity",  # renames what a Pad reads to an output's name, and forgets the Pad
     "WeightBiasQuantization",  # rounds float biases next to DequantizeLinear to integers
@@ -194,15 +217,33 @@ class Session:
     """A model in onnxruntime, run on one sample or on many.
 
     Shapes are those of `model_of`: arrays have a leading axis that counts samples.
+
+    nodes: names for errors. aside: what `model_of` put there.
     """
 
-    def __init__(self, model: onnx.ModelProto, nodes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        nodes: Sequence[str] = (),
+        aside: Mapping[str, Array] | None = None,
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        levels = onnxruntime.GraphOptimizationLevel
+        # What reads no input runs once: folding constants would run it while optimizing.
+        options.graph_optimization_level = (
+            levels.ORT_ENABLE_BASIC if model.graph.input else levels.ORT_DISABLE_ALL
+        )
         self._nodes = nodes
+        self._aside = {  # must live as long as the session
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            for name, array in (aside or {}).items()
+        }
+        options.add_external_initializers([*self._aside], [*self._aside.values()])
+        for name, value in self._aside.items():
+            options.add_initializer(name, value)  # so that the session shares the memory
         try:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(),

@@ -27,14 +27,26 @@ SMALL = 64
 """Arrays of no more elements are faster searched by Python than by numpy."""
 
 
-def frozen(array: ArrayLike, dtype: Any = None) -> Array:
-    """A read-only, contiguous copy (or the array itself if it is that already)."""
+def frozen(array: ArrayLike, dtype: Any = None, *, contiguous: bool = True) -> Array:
+    """A read-only copy, or the array itself if it is that already.
+
+    contiguous: in C order; else any order will do, and a transposed array need not be copied.
+    """
     result = np.asarray(array, dtype=dtype)
     shared = isinstance(result.base, np.ndarray) and result.base.flags.writeable
-    if result.flags.writeable or shared or not result.flags.c_contiguous:
+    if result.flags.writeable or shared or (contiguous and not result.flags.c_contiguous):
         result = np.array(result, order="C")
         result.flags.writeable = False
     return result
+
+
+def sealed(array: Array) -> Array:
+    """An array just made, of which nobody else will write: read-only, so that nothing copies it."""
+    view: Any = array
+    while isinstance(view, np.ndarray):
+        view.flags.writeable = False
+        view = view.base
+    return array
 
 
 def frozen_ints(array: ArrayLike) -> Ints:

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 from lutra.ir.core import Graph, Op, Value
 from lutra.ir.interpreter import Interpreter
-from lutra.ir.ops import Constant, Onnx
+from lutra.ir.ops import Constant, Onnx, constant_of
 from lutra.ir.rewriter import Rewriter
+from lutra.ir.types import Array, sealed
 from lutra.passes.base import Context, Exact, Pass
 from lutra.passes.cse import RANDOM
+
+REGROUPING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operators that keep all elements."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class FoldConstants(Pass):
     contract = Exact
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        for op in graph.ops:
+            if isinstance(op, Onnx) and (array := _regrouped(op)) is not None:
+                _insert(rewriter, op.result, array)
+                rewriter.erase(op)
         clear: set[Value] = set()
         folded: list[Op] = []
         for op in graph.ops:
@@ -38,11 +46,31 @@ class FoldConstants(Pass):
         gone = set(folded)
         wanted = [v for op in folded for v in op.results if not gone.issuperset(v.users)]
         for value, array in zip(wanted, Interpreter(graph, wanted).run({}), strict=True):
-            op = value.owner
-            constant = rewriter.insert(Constant(array[0]), before=op, loc=op.loc)
-            rewriter.replace_uses(value, constant.result)
+            _insert(rewriter, value, sealed(array[0]))
         for op in reversed(folded):
             rewriter.erase(op)
+
+
+def _insert(rewriter: Rewriter, value: Value, array: Array) -> None:
+    """A constant in the place of a value."""
+    op = value.owner
+    constant = rewriter.insert(Constant(array), before=op, loc=op.loc)
+    rewriter.replace_uses(value, constant.result)
+
+
+def _regrouped(op: Onnx) -> Array | None:
+    """What an operator that keeps all elements makes of a constant: mostly a view of it.
+
+    So no weight is copied that is only transposed. None for what needs computing.
+    """
+    if op.op_type not in REGROUPING or op.domain or not op.result.clear:
+        return None
+    array = constant_of(op.operands[0])
+    if array is None:
+        return None
+    if op.op_type == "Transpose":
+        return array.transpose(op.attrs.get("perm"))
+    return array.reshape(op.types[0].shape)
 
 
 def _is_function(op: Op) -> bool:

@@ -20,7 +20,12 @@ class Constant(Op):
     value: Array
 
     def normalise(self) -> None:
+        self.value = frozen(self.value, contiguous=False)
+
+    def in_order(self) -> Array:
+        """The tensor in C order. If it was a view of another order, it is so for good."""
         self.value = frozen(self.value)
+        return self.value
 
     def infer(self) -> Tensor:
         return Tensor(self.value.shape, self.value.dtype.name)

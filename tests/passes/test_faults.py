@@ -357,8 +357,8 @@ FAULTS = [
         "wrong order",
         CONSTANTS,
         ("fold_constants",),
-        "Constant(array[0])",
-        "Constant(array[0][::-1])",
+        "sealed(array[0])",
+        "sealed(array[0][::-1])",
     ),
     Fault(
         "center",

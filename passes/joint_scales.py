@@ -17,7 +17,7 @@ WIDER = 1.1
 
 
 def joint_steps(graph: Graph, flow: Flow, steps: Mapping[Observe, float]) -> dict[Observe, float]:
-    """Steps of those observed values that meet in sums, none smaller than given.
+    """Steps of those observed values that meet in sums or side by side, none smaller than given.
 
     A sum of integers of two steps multiplies each by a clear factor, which widens it and the
     look-up that reads it exactly. Among steps in the proportion of small integers the ones are
@@ -52,7 +52,7 @@ def proportion(steps: Sequence[float]) -> tuple[list[int], float]:
 
 
 def _added_up(graph: Graph, flow: Flow) -> Iterator[list[Observe]]:
-    """Groups of observed values that meet in sums, or share a grid with one that does."""
+    """Groups of observed values that meet in sums, or side by side."""
     parent: dict[Observe, Observe] = {}
 
     def find(op: Observe) -> Observe:
@@ -60,23 +60,31 @@ def _added_up(graph: Graph, flow: Flow) -> Iterator[list[Observe]]:
             op = parent[op]
         return op
 
+    for _, met in _meetings(graph, flow):
+        for other in met:
+            parent[find(other)] = find(met[0])
+    groups: dict[Observe, list[Observe]] = {}
+    for observe in parent:
+        groups.setdefault(find(observe), []).append(observe)
+    return (group for group in groups.values() if len(group) > 1)
+
+
+def compared(graph: Graph, flow: Flow) -> set[Observe]:
+    """The observed values of which maxima are taken."""
+    return {value for op, met in _meetings(graph, flow) if flow.picks(op) for value in met}
+
+
+def _meetings(graph: Graph, flow: Flow) -> Iterator[tuple[Op, list[Observe]]]:
+    """Operations that move, pick or add up integers, with the observed values that these hold."""
     behind: dict[Value, list[Observe]] = {}
-    summed: set[Observe] = set()
     for op in graph.ops:
         met: list[Observe] = []
         if isinstance(op, Observe):
             met = [op]
         elif _is_sum(op, flow) or flow.is_movement(op):
             met = list(dict.fromkeys(o for v in op.operands for o in behind.get(v, ())))
+            yield op, met
         behind.update((value, met) for value in op.results)
-        for other in met:
-            parent[find(other)] = find(met[0])
-        if _is_sum(op, flow):
-            summed.update(met)
-    groups: dict[Observe, list[Observe]] = {}
-    for observe in parent:
-        groups.setdefault(find(observe), []).append(observe)
-    return (group for group in groups.values() if len(group) > 1 and summed.intersection(group))
 
 
 def _is_sum(op: Op, flow: Flow) -> bool:

@@ -55,7 +55,7 @@ class Wide(Pass):
 
     weights, output_weights: of the layers before look-ups, and of the last ones (none: the same),
         as `bits` and `output_bits` of `fit-weights`.
-    activations, inputs: as of `quantize`.
+    activations, inputs: as of `quantize`; maxima are taken of at most `rounding` bits.
     rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
     margin: of the observed ranges, as of `ranges`; none takes guaranteed ranges instead.
     method: as of `calibrate`.
@@ -241,9 +241,16 @@ def _to_integers(
         Clean(),
         CheckSupport(),
         Calibrate(options.method, bits=options.activations, inputs=options.inputs),
-        QuantizeModel(weights, options.activations, options.inputs, per_channel),
+        QuantizeModel(
+            weights, options.activations, options.inputs, per_channel, _rounding(options)
+        ),
         LowerQuantized(),
     )
+
+
+def _rounding(options: Wide | Narrow | Qat) -> Bits | None:
+    """Bits that rounding keeps before look-ups, None where nothing is rounded."""
+    return None if isinstance(options, Narrow) else options.rounding
 
 
 def _fitted(

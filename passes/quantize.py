@@ -15,7 +15,7 @@ from lutra.passes.affine import NO_OFFSET, ZERO
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
 from lutra.passes.flow import Flow, is_onnx
-from lutra.passes.joint_scales import joint_steps
+from lutra.passes.joint_scales import compared, joint_steps
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class QuantizeModel(Pass):
     inputs          of the graph.
     activations     all other values that a linear operator reads.
 
+    maxima          of the inputs and activations that maxima are taken of, where these have more:
+                    a maximum looks up what has about as many bits.
+
     Each takes a number, or a map from patterns of layers' names: `weights={"/conv1/*"=8,"*"=4}`.
     """
 
@@ -41,38 +44,46 @@ class QuantizeModel(Pass):
     activations: Bits = 8
     inputs: Bits = 8
     per_channel: bool = True
+    maxima: Bits | None = None
 
     def __post_init__(self) -> None:
         check_bits(self.weights, "weights", low=2)
         check_bits(self.activations, "activations")
         check_bits(self.inputs, "inputs")
+        if self.maxima is not None:
+            check_bits(self.maxima, "maxima")
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         flow = Flow(graph)
+        picked = compared(graph, flow)
+        bits = {op: self._bits(op, flow, op in picked) for op in graph.of(Observe)}
         steps = joint_steps(
             graph,
             flow,
             {
-                op: float(affine_grid(op.lo, op.hi, self._bits(op, flow))[0])
-                for op in graph.of(Observe)
+                op: float(affine_grid(op.lo, op.hi, number)[0])
+                for op, number in bits.items()
                 if not _is_truth(op.x)
             },
         )
         for op in list(graph.ops):
             if isinstance(op, Observe):
-                self._activation(op, flow, steps.get(op), rewriter)
+                self._activation(op, bits[op], steps.get(op), rewriter)
             elif is_onnx(op, *WEIGHTED):
                 self._weights(op, rewriter)
 
-    def _bits(self, op: Observe, flow: Flow) -> int:
-        role = "inputs" if op.x in flow.client else "activations"
-        return bits_for(getattr(self, role), op.loc, role)
-
-    def _activation(self, op: Observe, flow: Flow, step: float | None, rewriter: Rewriter) -> None:
-        """Put a value onto a grid, of steps as large as `step` if that is given."""
-        bits, lo, hi = self._bits(op, flow), op.lo, op.hi
+    def _bits(self, op: Observe, flow: Flow, compared: bool) -> int:
         if _is_truth(op.x):
-            bits, lo, hi = 1, 0.0, 1.0
+            return 1
+        role = "inputs" if op.x in flow.client else "activations"
+        bits = bits_for(getattr(self, role), op.loc, role)
+        if not compared or self.maxima is None:
+            return bits
+        return min(bits, bits_for(self.maxima, op.loc, "maxima"))
+
+    def _activation(self, op: Observe, bits: int, step: float | None, rewriter: Rewriter) -> None:
+        """Put a value onto a grid, of steps as large as `step` if that is given."""
+        lo, hi = (0.0, 1.0) if _is_truth(op.x) else (op.lo, op.hi)
         if step is not None:
             hi = lo + step * (2**bits - 1)
         scale, zero_point = affine_grid(lo, hi, bits)

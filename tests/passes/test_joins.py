@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lutra.ir.analysis import pbs_count
+from lutra.ir.analysis import pbs_by_bits, pbs_count
 from lutra.ir.core import Module, Value
-from lutra.ir.ops import Max
+from lutra.ir.ops import Max, MulClear
 from lutra.ir.program import Program
 from lutra.passes import Context, Pipeline
 from lutra.testing.nets import Net
@@ -163,7 +163,7 @@ def test_maxima_of_one_grid_need_no_factors() -> None:
     x = net.add("Tanh", sums(net))
     module, _ = compiled(net, net.add("Max", x, net.add("Mul", levels(net), np.float32(3))))
     (op,) = module.circuit.of(Max)
-    assert op.index_bits == 8
+    assert op.index_bits == 7
 
 
 def test_two_inputs_meet_at_the_client() -> None:
@@ -173,3 +173,26 @@ def test_two_inputs_meet_at_the_client() -> None:
     module, error = compiled(net, product)
     assert pbs_count(module.circuit) == 0
     assert error < 0.02
+
+
+@pytest.mark.parametrize("road", ["wide", "wide{rounding=4}"])
+def test_maxima_read_no_more_bits_than_other_look_ups(road: str) -> None:
+    net = Net(x=(1, 1, 6, 6))
+    x = net.add("Relu", net.conv(net.x[0], 2, (3, 3)))
+    x = net.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    module, error = compiled(net, net.add("Flatten", x), road)
+    assert pbs_by_bits(module.circuit) == {6 if road == "wide" else 4: 2 * 16 + 2 * (8 + 4)}
+    assert error < (0.015 if road == "wide" else 0.04)
+
+
+def test_values_side_by_side_keep_one_step() -> None:
+    """One of them has fewer bits, as maxima are taken of it."""
+    net = Net(x=(1, 1, 6, 6))
+    x = net.add("Relu", net.conv(net.x[0], 2, (3, 3)))
+    pooled = net.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    other = net.add("Tanh", net.conv(net.x[0], 2, (3, 3), strides=[3, 3]))
+    both = net.add("Concat", pooled, other, axis=1)
+    module, error = compiled(net, net.add("Flatten", both), "wide")
+    assert max(pbs_by_bits(module.circuit)) == 6
+    assert error < 0.02
+    assert all(np.abs(op.c).max() <= 16 for op in module.circuit.of(MulClear))

@@ -57,7 +57,7 @@ def test_sums_of_activations_stay_narrow() -> None:
     module, error = compiled(net, z)
     counts = pbs_by_bits(module.circuit)
     assert sum(counts.values()) == 3 * 6 + 5
-    assert max(counts) <= 10  # 18 with steps of any proportion
+    assert max(counts) <= 11  # 18 with steps of any proportion
     assert error < 0.03
     assert all(np.abs(op.c).max() <= 16 for op in module.circuit.of(MulClear))
 

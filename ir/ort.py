@@ -213,6 +213,10 @@ WRONG_OPTIMIZERS = [
 """onnxruntime's rewrites that change results."""
 
 
+ALONE = 1 << 14
+"""Bytes of models below which starting threads takes longer than running without them."""
+
+
 class Session:
     """A model in onnxruntime, run on one sample or on many.
 
@@ -231,6 +235,9 @@ class Session:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        data = model.SerializeToString()
+        if len(data) < ALONE and not aside:
+            options.intra_op_num_threads = 1
         levels = onnxruntime.GraphOptimizationLevel
         # What reads no input runs once: folding constants would run it while optimizing.
         options.graph_optimization_level = (
@@ -246,7 +253,7 @@ class Session:
             options.add_initializer(name, value)  # so that the session shares the memory
         try:
             self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(),
+                data,
                 options,
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=WRONG_OPTIMIZERS,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lutra.ir.errors import ArtifactError
+from lutra.ir.errors import ArtifactError, InputError
 from lutra.ir.types import Array
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -117,9 +117,39 @@ def _array(name: str, content: bytes) -> Array:
     return array
 
 
+def check_writable(path: Path) -> None:
+    """Error I004 where no file can be written to `path`; for before the work that it is for."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(
+            "I004",
+            f"{path} cannot be written: there is no folder {folder}",
+            help=f"make the folder first: mkdir -p {folder}",
+        )
+    if path.is_dir():
+        raise InputError(
+            "I004", f"{path} cannot be written: it is a folder", help=f"name a file: {path}/NAME"
+        )
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise InputError(
+            "I004", f"{path} cannot be written: permission denied", help="choose another folder"
+        )
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all. OSError where that is not possible."""
+    """Write a file at once or not at all. Error I004 where that is not possible."""
+    check_writable(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        _replace(path, temporary, content)
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror or error}"
+        raise InputError(
+            "I004", message, help="free some space, or choose another folder"
+        ) from error
+
+
+def _replace(path: Path, temporary: Path, content: bytes) -> None:
     try:
         with temporary.open("xb") as stream:
             stream.write(content)

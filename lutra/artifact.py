@@ -42,7 +42,7 @@ ASIDE = 32
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write a model to `path`, at once or not at all. OSError where that is not possible."""
+    """Write a model to `path`, at once or not at all. Error I004 where that is not possible."""
     constants: dict[str, Array] = {}
     text = text_of_module(model.module, ASIDE, constants)
     parts = {

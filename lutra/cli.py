@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from lutra.archive import check_writable
 from lutra.bars import bars
 from lutra.experiment.cli import app as experiment
 from lutra.ir.errors import Error
@@ -100,6 +101,8 @@ def compile(
     from lutra import datafile
     from lutra.frontends.registry import import_source
 
+    target = output or Path(model.stem + ".lutra")
+    check_writable(target)
     module = import_source(model, shapes=datafile.shapes(shape or []))
     names = [node.name for node in module.main.inputs]
     with bars(Console(stderr=True)) as progress:
@@ -112,7 +115,6 @@ def compile(
             global_p_error=global_p_error,
             progress=progress,
         )
-    target = output or Path(model.stem + ".lutra")
     compiled.save(target)
     _show(compiled.report(price=False))
     typer.echo(f"written   {target}")
@@ -136,6 +138,8 @@ def run(
     import lutra
     from lutra import datafile
 
+    if output is not None:
+        check_writable(output)
     with bars(Console(stderr=True)) as progress:
         loaded = lutra.load(model, progress=progress)
         names = [port.name for port in loaded.signature.inputs]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lutra.archive import check_writable
 from lutra.ir.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def opt(
     ] = None,
 ) -> None:
     """Run a pipeline on IR text or a model, and print the IR. All else is shown on stderr."""
+    if output is not None:
+        check_writable(output)
     passes = _pipeline(pipeline, pipelines, stop_after)
     module = _module(file, constants, shape or [])
     context = _context(module, calibration, backend, lookup_bits, value_bits)
@@ -112,6 +115,9 @@ def _pipeline(text: str, file: Path | None, stop_after: str | None) -> Pipeline:
             text = Path(text[1:]).read_text(encoding="utf-8")
         except OSError as error:
             raise InputError("I004", f"{text[1:]} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            message = f"{text[1:]} is no text: {error}"
+            raise InputError("I002", message, help="name a file of UTF-8 text") from error
     passes = Pipeline.parse(text, named) if text.strip() else Pipeline()
     return passes if stop_after is None else passes.until(stop_after)
 

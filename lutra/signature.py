@@ -161,8 +161,12 @@ def _typed(port: Port, given: Any, not_finite: str) -> Array:
     """An array in the input's data type; other numbers are cast where that keeps their meaning."""
     try:
         array = np.asarray(given)
-    except (TypeError, ValueError) as error:
-        raise InputError("I002", f"input {port.name!r} is no array of numbers: {error}") from error
+    except Exception as error:  # whatever the given object's own conversion raises
+        raise InputError(
+            "I002",
+            f"input {port.name!r} is no array of numbers: {error}",
+            help="give a numpy array; of a torch tensor that needs gradients, x.detach().numpy()",
+        ) from error
     target = np.dtype(port.dtype)
     if array.dtype != target:
         array = _cast(port, array, target)

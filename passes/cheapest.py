@@ -62,6 +62,8 @@ class Cheapest(Pass):
             raise PipelineError("P002", "`alternatives` of pass `cheapest` holds none")
         if self.tolerance < 0:
             raise PipelineError("P002", f"`tolerance` is {self.tolerance}, which is negative")
+        if self.samples < 1:
+            raise PipelineError("P002", f"`samples` is {self.samples}, not 1 or more")
         for _, text in self.alternatives:
             _items(text)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lutra.ir.core import Module
 from lutra.ir.errors import PipelineError, VerifyError, did_you_mean
@@ -49,12 +49,22 @@ class Pipeline(Pass):
 
     @classmethod
     def of(cls, source: str | Pass | Sequence[Pass]) -> Pipeline:
-        """A pipeline from its text, from one pass, or from a sequence of passes."""
+        """A pipeline from its text, from one pass, or from a sequence of passes.
+
+        Errors: P003 where it is none of these, and those of `parse`.
+        """
         if isinstance(source, str):
             return cls.parse(source)
         if isinstance(source, Pipeline):
             return source
-        return cls((source,)) if isinstance(source, Pass) else cls(tuple(source))
+        items: Any = (source,) if isinstance(source, Pass) else source
+        if not isinstance(items, Sequence) or not all(isinstance(item, Pass) for item in items):
+            raise PipelineError(
+                "P003",
+                f"{source!r} is neither a pipeline's text nor passes",
+                help='write pipeline="clean,default", or a list such as [Clean(), Default()]',
+            )
+        return cls(tuple(items))
 
     def expand(self) -> Sequence[Pass]:
         return self.items

@@ -95,15 +95,22 @@ def test_a_failed_save_leaves_everything_as_it_was(
 
     before = saved.read_bytes()
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(lutra.Error, match=r"model\.lutra cannot be written: no space"):
         model.save(saved)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
 
 
 def test_saving_where_there_is_no_folder(model: lutra.Model, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(lutra.Error, match=r"m\.lutra cannot be written: there is") as caught:
         model.save(tmp_path / "none" / "m.lutra")
+    assert caught.value.code == "I004"
+    assert str(tmp_path / "none") in caught.value.help
+
+
+def test_saving_to_a_folder(model: lutra.Model, tmp_path: Path) -> None:
+    with pytest.raises(lutra.Error, match="it is a folder"):
+        model.save(tmp_path)
 
 
 # --- damaged, altered, newer ----------------------------------------------------------------------

@@ -118,6 +118,8 @@ def test_each_trial_is_there_once_and_its_key_follows_what_it_depends_on(tmp_pat
         ("$r", "$s", "X001", "the grid has no 's'"),
         ('r = [5, "none"]', "r = []", "X001", "no values for 'r'"),
         ("samples = 50", 'samples = "50"', "X001", "`samples` is '50', not a whole number"),
+        ("samples = 50", "samples = -5", "X001", "`samples` is -5, not 1 or more"),
+        ("accuracy = {}", "encrypted_equal = { samples = -5 }", "X002", "samples=-5 is not 1 or"),
         ("samples = 50", "shapes = { x = [1, 0] }", "X001", "not a list of sizes"),
         ("samples = 50", "sample = 50", "X001", "did you mean 'samples'?"),
         ('"default"', '{ text = "default", models = ["r*"] }', "X001", "no model is named 'r*'"),

@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from fake_packages import Install
+from lutra.cli import app
 from lutra.experiment import run_experiment
 from lutra.experiment.rows import Row
 
@@ -109,6 +111,16 @@ def test_what_fails_is_a_row_and_is_retried_on_demand(file: Path) -> None:
     assert not ran
     run_experiment(file, retry=True, progress=ran)
     assert len(ran) == 2
+
+
+def test_the_command_fails_where_all_trials_do(file: Path) -> None:
+    text = FILE.replace("[5, 6]", '["none"]').replace("rounding=$r", "activations=12,rounding=$r")
+    for metric, status in (("price", 1), ("pbs", 0)):
+        file.write_text(text.replace('"pbs"', f'"{metric}"'))
+        ran = CliRunner().invoke(
+            app, ["experiment", "run", str(file), "-o", f"{file}-{metric}.csv"]
+        )
+        assert ran.exit_code == status, ran.output
 
 
 def test_data_without_the_arrays_are_an_error_row(file: Path) -> None:

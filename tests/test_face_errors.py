@@ -191,3 +191,27 @@ def test_look_up_beyond_the_backends_limit() -> None:
 )
 def test_pipelines(pipeline: str, code: str) -> None:
     raised(code, lambda: lutra.compile(mlp(), points(), pipeline))
+
+
+@pytest.mark.parametrize("pipeline", [None, ["default"], 5, [mlp]], ids=["none", "texts", "5", "f"])
+def test_what_is_no_pipeline(pipeline: object) -> None:
+    error = raised("P003", lambda: lutra.compile(mlp(), points(), pipeline))  # type: ignore[arg-type]
+    assert "pipeline=" in error.help
+
+
+@pytest.mark.parametrize("shape", [4, "ab", [2.5], None])
+def test_shapes_that_are_none(shape: object) -> None:
+    error = raised("I005", lambda: lutra.compile(mlp(), points(), shapes={"x": shape}))  # type: ignore[dict-item]
+    assert "shapes={'x': [" in error.help
+
+
+def test_tensors_that_need_gradients(model: lutra.Model) -> None:
+    class Tensor:
+        """What torch does where a tensor is part of a graph."""
+
+        def __array__(self, *_: object) -> np.ndarray:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+    for call in (lambda: model.predict(Tensor()), lambda: lutra.compile(mlp(), Tensor())):
+        error = raised("I002", call)
+        assert "x.detach().numpy()" in error.help

@@ -154,6 +154,8 @@ def test_pipelines_from_files(folder: Path) -> None:
         (("none.onnx",), "F001", "none.onnx"),
         (("net.ir", "-p", "claen"), "P001", "did you mean 'clean'"),
         (("net.ir", "-p", "@none"), "I004", "none cannot be read"),
+        (("net.ir", "-p", "@latin"), "I002", "name a file of UTF-8 text"),
+        (("net.ir", "-p", "clean", "-o", "none/net.ir"), "I004", "make the folder first"),
         (("net.ir", "-p", "clean", "--stop-after", "dse"), "P001", "did you mean 'dce'"),
         (("net.ir", "-p", "clean", "--print-after", "fuse"), "P001", "no pass 'fuse'"),
         (("net.ir", "-p", "clean", "--backend", "nunpy"), "B001", "did you mean 'numpy'"),
@@ -164,6 +166,7 @@ def test_pipelines_from_files(folder: Path) -> None:
     ],
 )
 def test_errors(folder: Path, arguments: tuple[str, ...], code: str, why: str) -> None:
+    Path("latin").write_bytes("# naïve\nclean".encode("latin-1"))
     result = opt(*arguments)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error[{code}]: ")

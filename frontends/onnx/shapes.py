@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 
 from onnx import NodeProto, TypeProto, ValueInfoProto, helper, shape_inference
 
@@ -27,6 +28,13 @@ def fix_inputs(draft: Draft, shapes: Shapes | None) -> None:
             raise InputError(
                 "I004", f"the model has no input {name!r}", help=did_you_mean(name, draft.inputs)
             )
+    for name, shape in shapes.items():
+        if not _are_sizes(shape):
+            raise InputError(
+                "I005",
+                f"the shape of input {name!r} is {shape!r}, no list of sizes",
+                help=f"give one number for each axis: shapes={{{name!r}: [1, 3, 32, 32]}}",
+            )
     values = [value for value in draft.graph.input if value.name in draft.inputs]
     bound: dict[str, int] = {}
     for value in values:
@@ -41,6 +49,10 @@ def fix_inputs(draft: Draft, shapes: Shapes | None) -> None:
             "sizes are needed that the model leaves open: " + "; ".join(lost),
             help=_shapes_help(draft),
         )
+
+
+def _are_sizes(shape: object) -> bool:
+    return isinstance(shape, Iterable) and all(isinstance(size, Integral) for size in shape)
 
 
 def _apply(value: ValueInfoProto, shape: tuple[int, ...]) -> dict[str, int]:

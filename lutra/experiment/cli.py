@@ -36,7 +36,10 @@ def run_command(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="processes to take")] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="run failed trials again")] = False,
 ) -> None:
-    """Run the trials without a row in the results. Each writes its row when it ends."""
+    """Run the trials without a row in the results. Each writes its row when it ends.
+
+    The exit status is 1 where all of the experiment's trials have failed.
+    """
     from lutra.experiment.run import default_results, run_experiment
     from lutra.experiment.spec import load
 
@@ -53,6 +56,8 @@ def run_command(
         rows = run_experiment(experiment, results, jobs=jobs, retry=retry, progress=show)
     failed = sum("error" in row for row in rows)
     typer.echo(f"{len(rows)} trials, {failed} failed: {results or default_results(experiment)}")
+    if rows and failed == len(rows):
+        raise typer.Exit(1)
 
 
 @app.command("show")

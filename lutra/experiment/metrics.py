@@ -278,6 +278,13 @@ def check(name: str, options: Mapping[str, Any]) -> None:
         inspect.signature(find(name)).bind(None, **options)
     except TypeError as error:
         raise ExperimentError("X002", f"metric {name!r}: {error}") from error
+    samples = options.get("samples", 1)
+    if not isinstance(samples, int) or samples < 1:
+        raise ExperimentError(
+            "X002",
+            f"metric {name!r}: samples={samples!r} is not 1 or more",
+            help="leave it out, or ask for one or more",
+        )
 
 
 def measure(name: str, compiled: Compiled, options: Mapping[str, Any]) -> float:

@@ -187,9 +187,16 @@ def _model(name: str, table: Table, folder: Path) -> Model:
         _arrays(table, "calibration"),
         _arrays(table, "inputs"),
         table.get("labels", str, DATA["labels"]),
-        table.optional("samples", int),
+        _samples(table),
         tuple(_shapes(table.table("shapes"))),
     )
+
+
+def _samples(table: Table) -> int | None:
+    samples = table.optional("samples", int)
+    if samples is not None and samples < 1:
+        table.fail(f"`samples` is {samples}, not 1 or more")
+    return samples
 
 
 def _shapes(table: Table) -> Iterator[tuple[str, tuple[int, ...]]]:

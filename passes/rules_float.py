@@ -11,6 +11,7 @@ from lutra.ir.traits import NONDECREASING, Trait, trait
 from lutra.ir.types import Tensor
 from lutra.passes.flow import AFFINE, affine_constant, encrypted_operands, is_clear, is_onnx
 from lutra.passes.rules import Outcome, no, on
+from lutra.passes.rules_chains import movement_before_elementwise
 from lutra.passes.rules_joins import JOIN_RULES
 from lutra.passes.rules_linear import LINEAR_RULES, constant, node
 
@@ -96,38 +97,6 @@ def _nondecreasing_in(op: Onnx) -> Value | None:
     return first if all(scalar_of(value) is not None for value in others) else None
 
 
-def movement_before_elementwise(move: Onnx, rw: Rewriter) -> Outcome:
-    """move(f(x, c)) -> f(move(x), move(c)), if it drops elements or f meets another function so"""
-    if trait(move) is not Trait.STRUCTURAL or len(move.results) > 1:
-        return no("not a structural operator with one result")
-    source = move.inputs[0]
-    if source is None or encrypted_operands(move) != [source]:
-        return no("it moves several values")
-    f = source.owner
-    if not isinstance(f, Onnx) or trait(f) is not Trait.ELEMENTWISE or not source.used_once:
-        return no("it does not move the result of an elementwise operator read only here")
-    if any(value.shape != source.shape for value in encrypted_operands(f)):
-        return no("a broadcast is not explicit yet")
-    if any(is_clear(value) and constant_of(value) is None for value in f.operands):
-        return no("a constant is not folded yet")
-    added = np.prod(move.result.shape) - np.prod(source.shape)
-    if added > 0 or move.op_type == "Pad":
-        return no("it adds elements")
-    if added == 0 and not _leads_to_elementwise(move.result):
-        return no("no elementwise operator comes behind it")
-
-    def moved(value: Value | None) -> Value | None:
-        array = constant_of(value)
-        if value is None or (array is not None and array.size == 1):
-            return value if array is None else constant(array.reshape(()))
-        if array is not None:
-            value = constant(np.broadcast_to(array, source.shape))
-        return node(move.op_type, value, *move.inputs[1:], **move.attrs)
-
-    rw.replace(move, node(f.op_type, *map(moved, f.inputs), **f.attrs))
-    return None
-
-
 def function_before_concat(op: Onnx, rw: Rewriter) -> Outcome:
     """f(Concat(x, ...), c) -> Concat(f(x, c), ...): what f and x make is one function each"""
     operands = encrypted_operands(op)
@@ -158,20 +127,6 @@ def _along(value: Value | None, axis: int, span: range) -> Value | None:
     if array is None or array.ndim < -axis or array.shape[axis] == 1:
         return value
     return constant(array.take(span, axis))
-
-
-def _leads_to_elementwise(value: Value) -> bool:
-    """Whether structural operators lead from a value to a function of it alone."""
-    stack, seen = [value], {value}
-    while stack:
-        for user in stack.pop().users:
-            kind = trait(user) if isinstance(user, Onnx) else Trait.OPAQUE
-            if kind is Trait.ELEMENTWISE and len(set(encrypted_operands(user))) == 1:
-                return True
-            if kind is Trait.STRUCTURAL:
-                stack += [result for result in user.results if result not in seen]
-                seen.update(user.results)
-    return False
 
 
 FLOAT_RULES = (

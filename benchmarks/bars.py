@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from benchmarks.results import FOLDER, results_for
 from lutra.experiment import run_experiment
@@ -114,16 +113,15 @@ def _inputs(path: Path) -> Array:
     return np.asarray(2 * steps / top, np.float32)
 
 
-def table(found: Iterable[tuple[Bar, Row]]) -> Table:
-    """One row for each bar."""
-    drawn = Table("model", "pipeline", "bits", "of at most", "accuracy", "of at least", "")
+def lines(found: Iterable[tuple[Bar, Row]]) -> Iterator[str]:
+    """A Markdown table: one row for each bar."""
+    yield "| model | pipeline | look-ups, bits | of at most | accuracy | of at least | |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | --- |"
     for bar, row in found:
         if "error" in row:
             cells = ["", str(bar.bits), "", "", f"{row['error']}: {row['message']}"]
         else:
-            accuracy, wanted = float(row["accuracy"]), bar.wanted(row)
-            verdict = "met" if bar.met(row) else "MISSED"
-            cells = [str(row["lookup_bits"]), str(bar.bits), f"{accuracy:.3f}", f"{wanted:.3f}"]
-            cells.append(verdict)
-        drawn.add_row(bar.model, str(row["text"]), *cells)
-    return drawn
+            cells = [str(row["lookup_bits"]), str(bar.bits)]
+            cells += [f"{float(row['accuracy']):.3f}", f"{bar.wanted(row):.3f}"]
+            cells.append("met" if bar.met(row) else "MISSED")
+        yield "| " + " | ".join([bar.model, f"`{row['text']}`", *cells]) + " |"

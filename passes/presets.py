@@ -121,7 +121,7 @@ class Narrow(Pass):
 
 WIDE = (6, 8, 7, 5, 4)
 """Bits that rounding keeps in what `default` tries, its first choice first."""
-NARROW = (4, 3)
+NARROW = 3
 """Bits of weights, activations and inputs of what it tries on the narrow road, at most."""
 
 
@@ -170,8 +170,8 @@ class Default(Pass):
     def expand(self) -> Sequence[Pass]:
         if self.rounding == "auto":
             wide = [(f"wide, {bits} bits", self.wide(bits)) for bits in WIDE]
-            narrow = [(f"narrow, {bits} bits", self._few(bits)) for bits in NARROW]
-            texts = tuple((name, spell(item)) for name, item in [*wide, *narrow])
+            narrow = (f"narrow, {NARROW} bits", self._few(NARROW))
+            texts = tuple((name, spell(item)) for name, item in [*wide, narrow])
             return (Cheapest(texts, self.tolerance),)
         return (self.narrow() if self.rounding is None else self.wide(self.rounding),)
 

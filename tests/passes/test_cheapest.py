@@ -103,7 +103,7 @@ def test_default_chooses_and_says_so(tmp_path: Path) -> None:
     with np.load(MODELS / "iris_fc.npz") as data:
         model = lutra.compile(MODELS / "iris_fc.onnx", data["x_train"])
     (choice,) = model.choices
-    assert "narrow, 4 bits: error" in choice
+    assert "narrow, 3 bits: error" in choice
     assert f"chosen    {choice}" in str(model.report(price=False))
     model.save(tmp_path / "iris.lutra")
     assert lutra.load(tmp_path / "iris.lutra").choices == model.choices

@@ -71,7 +71,7 @@ def test_other_readers(rows: str) -> None:
     same(net(f"{LAYERS}\n{rows}"))
 
 
-@pytest.mark.parametrize("weight", [1, 2**20, 2**40, 2**50])
+@pytest.mark.parametrize("weight", [1, 2**14, 2**20, 2**40, 2**50])
 def test_sums_stay_exact(weight: int) -> None:
     same(
         net(f"""

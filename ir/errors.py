@@ -30,6 +30,8 @@ CODES = {
     "I003": "an input holds NaN or infinite values",
     "I004": "an input is missing, or is not the model's",
     "I005": "an option is not one of the allowed values",
+    "I006": "p_error is above what the options allow",
+    "I007": "no pipeline keeps the accuracy",
     "P001": "no pass of that name",
     "P002": "a pass has no such option, or its value has the wrong type",
     "P003": "the pipeline's text cannot be parsed",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lutra.pricing import Price, price
     from lutra.report import Report
     from lutra.sensitivity import Sensitivity, analyze
+    from lutra.tuning.api import tune
+    from lutra.tuning.result import Tuning
 
     __version__: str
 
@@ -29,10 +31,12 @@ __all__ = [
     "Price",
     "Report",
     "Sensitivity",
+    "Tuning",
     "analyze",
     "compile",
     "load",
     "price",
+    "tune",
 ]
 
 _HOME = {
@@ -44,6 +48,8 @@ _HOME = {
     "compile": "lutra.compiler",
     "load": "lutra.artifact",
     "price": "lutra.pricing",
+    "tune": "lutra.tuning.api",
+    "Tuning": "lutra.tuning.result",
 }
 """Where the public names live; their modules are imported on first use."""
 

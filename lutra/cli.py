@@ -1,4 +1,4 @@
-"""The command line: `lutra compile | run | inspect | opt | passes | plugins | experiment`."""
+"""The command line: `lutra compile`, `run`, `inspect`, `tune`, `opt` and others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lutra.ir.errors import Error
 from lutra.listing import show_passes, show_plugins
 from lutra.opt import opt
 from lutra.signature import Form
+from lutra.tuning.cli import tune
 
 if TYPE_CHECKING:
     from lutra.model import Model
@@ -52,6 +53,7 @@ app = typer.Typer(
 app.command()(opt)
 app.command("passes")(show_passes)
 app.command("plugins")(show_plugins)
+app.command()(tune)
 app.add_typer(experiment, name="experiment")
 
 Data = Annotated[

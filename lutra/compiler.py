@@ -16,6 +16,7 @@ from lutra.model import Model, silent
 from lutra.passes import Context, Pass, Pipeline
 from lutra.passes.base import Progress
 from lutra.pricing import prices_for
+from lutra.security import STRICT, check_p_error, check_rounding
 from lutra.signature import Signature
 
 
@@ -29,6 +30,8 @@ def compile(
     global_p_error: float | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     options: Mapping[str, Any] | None = None,
+    share_results: bool = False,
+    max_p_error: float | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Compile an ONNX model into a circuit for encrypted data.
@@ -43,12 +46,18 @@ def compile(
     global_p_error: chance that any look-up of a sample is off.
     shapes: shapes of inputs whose axes the model leaves open, by name.
     options: further options of the backend.
+    share_results: decrypted results may become known to the server or to others. Then the default
+        p_error is 2^-40, and a higher one is refused (I006), as is approximate rounding: see
+        docs/security.md.
+    max_p_error: the same with another bound.
     progress: called as progress(what, done, total) during long steps, also those of predictions.
 
     The backend emits the circuit when it is first needed. Errors: F... for the model, C... and
     I... for data and options, P... for the pipeline, B... for what the backend does not take.
     """
     chosen = registry.find(backend)
+    if share_results or max_p_error is not None:
+        p_error = _bounded(p_error, global_p_error, options, share_results, max_p_error)
     emission = _options(chosen, p_error, global_p_error, options)
     passes = Pipeline.of(pipeline)
     module = model.clone() if isinstance(model, Module) else import_source(model, shapes=shapes)
@@ -62,6 +71,8 @@ def compile(
     )
     records = passes.execute(module, context)
     _require_circuit(module, passes)
+    if share_results:
+        check_rounding(module.circuit)
     return Model(
         module,
         pipeline=str(passes),
@@ -132,6 +143,22 @@ def _options(
     except TypeError as error:
         raise InputError("I005", f"backend `{backend.name}` refuses options: {error}") from error
     return chosen
+
+
+def _bounded(
+    p_error: float | None,
+    global_p_error: float | None,
+    options: Mapping[str, Any] | None,
+    share_results: bool,
+    max_p_error: float | None,
+) -> float | None:
+    """The p_error to compile with, which is the highest that is allowed unless one is given."""
+    given = p_error if p_error is not None else (options or {}).get("p_error")
+    if given is None and global_p_error is None:
+        most = [STRICT] * share_results + [p for p in (max_p_error,) if p is not None]
+        return min(most)
+    check_p_error(given, global_p_error, share_results=share_results, max_p_error=max_p_error)
+    return p_error
 
 
 def _is_probability(value: Any) -> bool:

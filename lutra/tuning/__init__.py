@@ -1,0 +1,1 @@
+"""Finds the cheapest pipeline that keeps a model's accuracy: `lutra.tune`, in `api`."""

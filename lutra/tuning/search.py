@@ -1,0 +1,190 @@
+"""The search: what to try next, from what was found so far.
+
+Uniform bits first, from many to few; then, from the cheapest pipeline that keeps the accuracy, one
+bit less of one role of one layer at a time. These trials are a sensitivity analysis around the best
+pipeline so far: each tells what its bit saves and what error it adds. The moves that save most for
+their error are made together, as many as the accuracy bears. Where no bit can go, one goes and
+another comes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+
+from lutra.ir.types import Array
+from lutra.passes.base import Progress
+from lutra.tuning.evidence import worst_loss
+from lutra.tuning.log import Log
+from lutra.tuning.setting import Setting, Variable
+from lutra.tuning.workload import Outcome, Point, Task, Workload, run
+
+ROUNDING = (8, 7, 6, 5, 4, 3)
+"""Bits of the uniform settings that a search starts with."""
+SWAPS = 3
+"""Moves that are tried with a bit more elsewhere, when no bit can go without."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A setting and what it is worth at one p_error."""
+
+    setting: Setting
+    point: Point
+
+
+@dataclass
+class Search:
+    """The trials so far, and what is still allowed.
+
+    p_errors: those that may be chosen, ascending. limit: trials at most.
+    reference: the scores of the model as it stands. exact: whether to round exactly.
+    """
+
+    workload: Workload
+    variables: tuple[Variable, ...]
+    brings: bool
+    exact: bool
+    p_errors: tuple[float, ...]
+    max_drop: float
+    confidence: float
+    reference: Array
+    limit: int
+    log: Log
+    progress: Progress
+    executor: Executor | None = None
+    outcomes: dict[Setting, Outcome] = field(default_factory=dict)
+    best: Found | None = None
+
+    def run(self) -> None:
+        """Search until nothing gets cheaper or the trials are used up."""
+        for setting in self._start():
+            self.evaluate(setting)
+        while self.best is not None and self._improve():
+            pass
+
+    def keeps(self, point: Point) -> bool:
+        """Whether the loss stays within what is allowed, with the confidence that is asked for."""
+        if point.scores is None:
+            return False
+        return worst_loss(point.scores, self.reference, self.confidence) <= self.max_drop
+
+    # --- trials ---------------------------------------------------------------------------------
+    def evaluate(self, settings: Sequence[Setting]) -> list[Found]:
+        """Try settings, all at once; what was simulated of them."""
+        new = [s for s in dict.fromkeys(settings) if s not in self.outcomes]
+        new = new[: max(0, self.limit - len(self.outcomes))]
+        ceiling = math.inf if self.best is None else self.best.point.price
+        tasks = [Task(setting.pipeline, self.p_errors, ceiling) for setting in new]
+        for setting, outcome in zip(new, self._outcomes(tasks), strict=True):
+            self.outcomes[setting] = outcome
+            for point in outcome.points:
+                cheaper = self.best is None or point.price < self.best.point.price
+                if cheaper and self.keeps(point):
+                    self.best = Found(setting, point)
+            self.progress("tuning", len(self.outcomes), self.limit)
+        return [
+            Found(setting, point)
+            for setting in settings
+            if setting in self.outcomes
+            for point in self.outcomes[setting].points
+            if point.scores is not None
+        ]
+
+    def _outcomes(self, tasks: Sequence[Task]) -> Iterable[Outcome]:
+        """Run what no log has run before."""
+        known = {task: self.log.find(task) for task in tasks}
+        missing = [task for task, outcome in known.items() if outcome is None]
+        mapped: Callable[..., Iterable[Outcome]] = self.executor.map if self.executor else map
+        for task, outcome in zip(
+            missing, mapped(partial(run, self.workload), missing), strict=True
+        ):
+            self.log.write(task, outcome)
+            known[task] = outcome
+        return [found for task in tasks if (found := known[task]) is not None]
+
+    # --- what to try ----------------------------------------------------------------------------
+    def _start(self) -> Iterable[Sequence[Setting]]:
+        """Uniform settings, dearest first, then the variants of the best ones."""
+        uniform = partial(Setting.uniform, self.brings, self.variables)
+        base = [
+            uniform(
+                rounding=bits,
+                weights=max(3, min(6, bits)),
+                activations=8,
+                output_weights=min(6, bits),
+            )
+            for bits in ROUNDING
+        ]
+        base = [dataclasses.replace(s, exact=self.exact) for s in base]
+        if self.brings:
+            plain = dataclasses.replace(base[0], rounding=False, margin=None)
+            guaranteed = [dataclasses.replace(s, margin=None) for s in base]
+            yield [plain, *base, *guaranteed]
+            return
+        yield base
+        around = self._around(base)
+        yield [dataclasses.replace(s, method="mse") for s in around]
+        yield [dataclasses.replace(s, margin=0.03) for s in around]
+
+    def _around(self, settings: Sequence[Setting]) -> list[Setting]:
+        """The best of some settings, and the next cheaper one."""
+        if self.best is None:
+            return list(settings[:1])
+        at = settings.index(self.best.setting)
+        return list(settings[at : at + 2])
+
+    def _improve(self) -> bool:
+        """Look around the best setting; whether a cheaper one was found."""
+        assert self.best is not None
+        best = self.best
+        fewer = [s for v, _ in best.setting.bits if (s := best.setting.moved(v, -1)) is not None]
+        self.evaluate(fewer)
+        moves = self._moves(best, fewer)
+        good = [self._change(best, found) for found in moves if self.keeps(found.point)]
+        if len(good) > 1:
+            self.evaluate([best.setting.changed(_union(good[:n])) for n in range(2, len(good) + 1)])
+        if self.best == best:
+            self.evaluate(list(self._swaps(best, moves)))
+        return self.best != best and len(self.outcomes) < self.limit
+
+    def _moves(self, best: Found, settings: Sequence[Setting]) -> list[Found]:
+        """The cheaper ones among neighbours, by what they save for the error that they add."""
+        found = [
+            Found(s, p)
+            for s in settings
+            if s in self.outcomes
+            for p in self.outcomes[s].points
+            if p.scores is not None and p.p_error == best.point.p_error
+        ]
+        cheaper = [f for f in found if f.point.price < best.point.price]
+        return sorted(cheaper, key=lambda f: self._worth(best, f), reverse=True)
+
+    def _worth(self, best: Found, found: Found) -> float:
+        saved = math.log(best.point.price / found.point.price)
+        added = found.point.error**2 - best.point.error**2
+        return saved / max(added, 1e-3 * best.point.error**2, 1e-12)
+
+    def _change(self, best: Found, found: Found) -> dict[Variable, int]:
+        before = dict(best.setting.bits)
+        return {v: bits for v, bits in found.setting.bits if before[v] != bits}
+
+    def _swaps(self, best: Found, moves: Sequence[Found]) -> Iterable[Setting]:
+        """A bit less of one variable, one more of another."""
+        for found in moves[:SWAPS]:
+            for variable, _ in best.setting.bits:
+                if variable not in self._change(best, found):
+                    swapped = found.setting.moved(variable, 1)
+                    if swapped is not None:
+                        yield swapped
+
+
+def _union(changes: Iterable[Mapping[Variable, int]]) -> dict[Variable, int]:
+    merged: dict[Variable, int] = {}
+    for change in changes:
+        merged.update(change)
+    return merged

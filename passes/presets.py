@@ -27,6 +27,7 @@ from lutra.passes.ranges import NarrowRanges
 from lutra.passes.reach import Margin
 from lutra.passes.round import RoundAccumulators
 from lutra.passes.spelling import spell
+from lutra.passes.split_lookups import SplitLookUps
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Clean(Pass):
 
 FINE = 16
 """Bits of the weights that `fit-weights` starts from: next to floats."""
+HEADROOM = 4.0
+"""Of activations on the wide road: tables go on straight where observed ranges end, so that
+`split-lookups` finds no bend there. What is observed bounds the accumulators behind."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Wide(Pass):
 
     Activations are wide. Each channel's weights are scaled so that its accumulator fills the bits
     that rounding keeps; the accumulator is rounded to `rounding` bits, and all else about the
-    channel lives in its own table.
+    channel lives in its own table. Large look-ups become several small ones where that is cheaper.
 
     weights, output_weights: of the layers before look-ups, and of the last ones (none: the same),
         as `bits` and `output_bits` of `fit-weights`.
@@ -60,6 +64,7 @@ class Wide(Pass):
     margin: of the observed ranges, as of `ranges`; none takes guaranteed ranges instead.
     method: as of `calibrate`.
     per_channel, symmetric: of the weights, as of `fit-weights`.
+    split: `error` of `split-lookups`; none keeps look-ups whole.
 
     Of a model that brings its own quantization, all that it quantizes keeps its scales, bits and
     integer weights, and the options for weights, activations and inputs say how the rest is
@@ -78,12 +83,13 @@ class Wide(Pass):
     method: Method = "minmax"
     per_channel: bool = True
     symmetric: bool = True
+    split: float | None = SplitLookUps.error
 
     def expand(self) -> Sequence[Pass]:
         return (
-            *_to_integers(self, FINE, self.per_channel),
+            *_to_integers(self, FINE, self.per_channel, 0.0 if self.margin is None else HEADROOM),
             _fitted(self, self.rounding),
-            *_to_circuit(self, self.rounding, self.exact),
+            *_to_circuit(self, self.rounding, self.exact, split=self.split),
         )
 
 
@@ -138,7 +144,7 @@ class Default(Pass):
     weights, output_weights, activations, inputs: as of `wide`; what is tried on the narrow road has
         fewer.
     rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
-    margin, method, per_channel, symmetric: as of `wide`.
+    margin, method, per_channel, symmetric, split: as of `wide`.
     accumulator: as of `narrow`, where that is the road.
     tolerance: as of `cheapest`.
 
@@ -159,6 +165,7 @@ class Default(Pass):
     method: Method = "minmax"
     per_channel: bool = True
     symmetric: bool = True
+    split: float | None = SplitLookUps.error
     accumulator: int | None = None
     tolerance: float = 0.05
 
@@ -233,7 +240,7 @@ class Qat(Pass):
 
 
 def _to_integers(
-    options: Wide | Narrow | Qat, weights: Bits, per_channel: bool = True
+    options: Wide | Narrow | Qat, weights: Bits, per_channel: bool = True, headroom: float = 0.0
 ) -> Sequence[Pass]:
     """From a model to integer layers, of weights with so many bits, and float regions between."""
     return (
@@ -242,7 +249,12 @@ def _to_integers(
         CheckSupport(),
         Calibrate(options.method, bits=options.activations, inputs=options.inputs),
         QuantizeModel(
-            weights, options.activations, options.inputs, per_channel, _rounding(options)
+            weights,
+            options.activations,
+            options.inputs,
+            per_channel,
+            headroom,
+            _rounding(options),
         ),
         LowerQuantized(),
     )
@@ -272,14 +284,19 @@ def _to_circuit(
     rounding: Bits | None = None,
     exact: bool = False,
     results: bool = False,
+    split: float | None = 0.0,
 ) -> Sequence[Pass]:
     """From there to a legal circuit: ranges, rounding, tables, and the client's part split off.
 
     results: centre those of the circuit, too.
+    split: `error` of `split-lookups`, none for no such pass.
     """
     passes: list[Pass] = []
     if options.margin is not None:
         passes.append(NarrowRanges(options.margin, rounding))
     if rounding is not None:
         passes.append(RoundAccumulators(rounding, exact=exact))
-    return (*passes, Center(results), FuseRegions(), Clean(), Partition(), Legalize())
+    passes += [Center(results), FuseRegions(), Clean(), Partition()]
+    if split is not None:
+        passes.append(SplitLookUps(split))
+    return (*passes, Legalize())

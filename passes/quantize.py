@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,10 @@ class QuantizeModel(Pass):
                     a maximum looks up what has about as many bits.
 
     Each takes a number, or a map from patterns of layers' names: `weights={"/conv1/*"=8,"*"=4}`.
+
+    headroom: how far activations may leave the range that calibration observed before they are
+        clipped, as a share of it. It adds levels, not wider steps; values that maxima are taken of
+        have none, as their levels cost.
     """
 
     name = "quantize"
@@ -44,6 +49,7 @@ class QuantizeModel(Pass):
     activations: Bits = 8
     inputs: Bits = 8
     per_channel: bool = True
+    headroom: float = 0.0
     maxima: Bits | None = None
 
     def __post_init__(self) -> None:
@@ -68,7 +74,9 @@ class QuantizeModel(Pass):
         )
         for op in list(graph.ops):
             if isinstance(op, Observe):
-                self._activation(op, bits[op], steps.get(op), rewriter)
+                fixed = op in picked or op.x in flow.client or _is_truth(op.x)
+                headroom = 0.0 if fixed else self.headroom
+                self._activation(op, bits[op], steps.get(op), headroom, rewriter)
             elif is_onnx(op, *WEIGHTED):
                 self._weights(op, rewriter)
 
@@ -81,13 +89,17 @@ class QuantizeModel(Pass):
             return bits
         return min(bits, bits_for(self.maxima, op.loc, "maxima"))
 
-    def _activation(self, op: Observe, bits: int, step: float | None, rewriter: Rewriter) -> None:
+    def _activation(
+        self, op: Observe, bits: int, step: float | None, headroom: float, rewriter: Rewriter
+    ) -> None:
         """Put a value onto a grid, of steps as large as `step` if that is given."""
         lo, hi = (0.0, 1.0) if _is_truth(op.x) else (op.lo, op.hi)
         if step is not None:
             hi = lo + step * (2**bits - 1)
         scale, zero_point = affine_grid(lo, hi, bits)
-        quantized = Quantize(op.x, scale, zero_point, 0, 2**bits - 1)
+        top = 2**bits - 1
+        beyond = math.ceil(headroom * top)
+        quantized = Quantize(op.x, scale, zero_point, -beyond, top + beyond)
         q = rewriter.insert(quantized, before=op, loc=op.loc).result
         # without origins of its own: the layer that reads it is not the one that computed it
         x = rewriter.insert(Dequantize(q, scale, zero_point, NO_OFFSET), before=op).result

@@ -10,6 +10,7 @@ from typing import Any
 from lutra.backends.concrete.emission import Program
 from lutra.backends.concrete.library import concrete_compiler
 from lutra.backends.concrete.options import Options
+from lutra.backends.concrete.strategies import strategies
 from lutra.ir.errors import BackendError
 
 
@@ -53,20 +54,13 @@ class Compiled:
 
 def cheapest(program: Program, options: Options, *, library: bool) -> Compiled:
     """Compile with the strategy that the options name, or with the best one."""
-    if options.strategy != "best":
-        return Compiled(program.text, options, options.strategy, library=library)
-    trials = [
-        Compiled(program.text, options, strategy, library=False)
-        for strategy in _candidates(program)
-    ]
+    widest = max((entry.bits for entry in program.bootstraps), default=0)
+    names = strategies(program.ops, widest, options)
+    if len(names) == 1:
+        return Compiled(program.text, options, names[0], library=library)
+    trials = [Compiled(program.text, options, name, library=False) for name in names]
     best = min(trials, key=lambda trial: trial.complexity)
     return Compiled(program.text, options, best.strategy, library=True) if library else best
-
-
-def _candidates(program: Program) -> list[str]:
-    """Strategies of which each may be the cheapest."""
-    widest = max((entry.bits for entry in program.bootstraps), default=0)
-    return ["precision", "precision_and_norm2", *(["mono"] if widest > 9 else [])]
 
 
 def _native_options(options: Options, strategy: str, parallel: bool) -> Any:

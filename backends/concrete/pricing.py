@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from lutra.backends.concrete.partitions import (
     problem_of,
     worst_growth,
 )
+from lutra.backends.concrete.strategies import strategies
 from lutra.ir.analysis import analysis
 from lutra.ir.core import Graph, Op
 
@@ -67,7 +67,9 @@ def predicted(circuit: Graph, options: Options) -> Price:
     needed = options.widths == "needed"
     graph = _kept_graphs(circuit) if needed else noise_graph(circuit, options.widths)
     p_error = _p_error(graph, options)
-    found = [_price(graph, strategy, p_error, options) for strategy in _strategies(graph, options)]
+    reads = [graph.nodes[node.inputs[0]].bits for node in graph.nodes if node.kind == "look-up"]
+    names = strategies(graph.ops, max(reads, default=0), options)
+    found = [_price(graph, name, p_error, options) for name in names]
     return min(found, key=lambda price: price.total)
 
 
@@ -87,16 +89,6 @@ def predicted_look_up(bits: int, growth: float, options: Options) -> float:
     p_error = 1e-5 if options.p_error is None else options.p_error
     total = _optimum(problem_of(graph, "precision", p_error), options.security_bits).price
     return min(total, _large(graph, p_error)) / 2
-
-
-def _strategies(graph: NoiseGraph, options: Options) -> Iterator[str]:
-    if options.strategy != "best":
-        yield options.strategy
-        return
-    yield from ("precision", "precision_and_norm2")
-    reads = [graph.nodes[node.inputs[0]].bits for node in graph.nodes if node.kind == "look-up"]
-    if max(reads, default=0) > 9:
-        yield "mono"
 
 
 def _p_error(graph: NoiseGraph, options: Options) -> float:

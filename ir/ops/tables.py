@@ -12,6 +12,10 @@ from lutra.ir.core import Op, Value, op
 from lutra.ir.types import Array, Int, Ints, broadcasts_to, compress, extent, frozen, frozen_ints
 
 
+REFUSED, NEGACYCLIC = "refused", "negacyclic"
+"""What becomes of look-ups whose input's range leaves the table."""
+
+
 @op("lookup")
 class Lookup(Op):
     """table[..., x - base]: any function of one encrypted integer, one PBS per element.
@@ -20,12 +24,14 @@ class Lookup(Op):
     channel or element may have a table of its own. Outside [base, base + n) the meaning is the one
     of a programmable bootstrap, whose table is negacyclic (Chillotti et al., "TFHE: Fast Fully
     Homomorphic Encryption over the Torus", J. Cryptology 2020): with i = (x - base) mod 2n, the
-    result is table[i] for i < n and -table[i - n] beyond.
+    result is table[i] for i < n and -table[i - n] beyond. An input whose range reaches there is
+    refused as a mistake, unless `beyond=negacyclic` says that this is meant.
     """
 
     x: Value
     base: int
     table: Ints
+    beyond: str = REFUSED
 
     def normalise(self) -> None:
         self.table = frozen(compress_table(np.atleast_1d(frozen_ints(self.table))))
@@ -43,7 +49,9 @@ class Lookup(Op):
         n, x = self.entries, self.x.int_type
         if n < 2 or n & (n - 1):
             yield f"a table has {n} entries, not a power of two"
-        elif x.min < self.base or x.max >= self.base + n:
+        elif self.beyond not in (REFUSED, NEGACYCLIC):
+            yield f"beyond={self.beyond!r} is neither {REFUSED!r} nor {NEGACYCLIC!r}"
+        elif self.beyond == REFUSED and (x.min < self.base or x.max >= self.base + n):
             yield (
                 f"the input's range [{x.min}, {x.max}] leaves the table's "
                 f"[{self.base}, {self.base + n - 1}]"
@@ -59,7 +67,7 @@ class Lookup(Op):
 
     def infer(self) -> Int:
         x, n = self.x.int_type, self.entries
-        if x.min < self.base or x.max >= self.base + n:  # `check` refuses it; both halves count
+        if x.min < self.base or x.max >= self.base + n:  # both halves count
             reach = np.abs(self.table).max(-1)
             return Int.of(x.shape, -reach, reach)
         starts = self.which * n - self.base

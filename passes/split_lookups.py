@@ -1,0 +1,97 @@
+"""Pass `split-lookups`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lutra.ir.core import Graph, Module, Value
+from lutra.ir.ops import Add, AddClear, Assume, Lookup, Round, Sub
+from lutra.ir.ops.tables import NEGACYCLIC
+from lutra.ir.rewriter import Rewriter
+from lutra.passes.base import Context, Lossy, Pass
+from lutra.passes.splits import Split, split
+
+GROWTH = 2.0**16
+"""Growth of noise before look-ups that is assumed when prices are compared: wide weights."""
+
+
+@dataclass(frozen=True)
+class SplitLookUps(Pass):
+    """Compute large look-ups by three small ones, where that is cheaper.
+
+    For functions that are straight but for one kink, such as ReLU, with n-bit inputs i:
+
+        lookup(i, t)    ->    lookup(h, T) + lookup(i - lookup(h, V), g)    h = round(i, n - c bits)
+
+    The coarse digit h, of c bits, says how far i is from the kink. V moves i by that much, to a
+    window of four coarse cells around the kink, so that g has n - c + 2 bits; T puts back what the
+    function does on the way. Where approximate rounding takes h for its neighbour, V and T err
+    together, and the window is wide enough that the result stays the same: it is exact up to half
+    a coarse cell of noise, which is what `p_error` allows.
+
+    c is chosen for the least price, where results differ by no more than `error` times the range
+    of the table (slopes that are no whole number of levels differ by up to one level). Look-ups
+    that read exactly rounded values are left alone.
+    """
+
+    name = "split-lookups"
+    contract = Lossy
+    error: float = 0.01
+
+    def run_module(self, module: Module, context: Context) -> int:
+        graph = module.circuit if module.partitioned else module.main
+        rewriter = Rewriter(graph)
+        self.run(graph, rewriter, context)
+        return rewriter.changes
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        for op in list(graph.of(Lookup)):
+            found = self._cheapest(op, context)
+            if found is not None:
+                _rewrite(op, found, rewriter)
+
+    def _cheapest(self, op: Lookup, context: Context) -> Split | None:
+        if isinstance(op.x.owner, Round) and op.x.owner.exact:
+            return None
+        levels = np.ptp(op.table, axis=-1).max()
+        best, least = None, context.prices.look_up(op.index_bits, GROWTH)
+        for coarse, fine in _sizes(op.index_bits):
+            cost = sum(context.prices.look_up(bits, GROWTH) for bits in (coarse, coarse, fine))
+            if cost >= least:
+                continue
+            candidate = split(op.table, coarse)
+            if candidate.error <= self.error * levels:
+                best, least = candidate, cost
+        return best
+
+
+def _sizes(bits: int) -> Iterator[tuple[int, int]]:
+    """Bits of the coarse digit and of the window for look-ups of `bits` bits."""
+    for coarse in range(2, bits):
+        yield coarse, bits - coarse + 2
+
+
+def _rewrite(op: Lookup, found: Split, rewriter: Rewriter) -> None:
+    """Put the three look-ups in the place of one."""
+
+    def insert(new: AddClear | Add | Assume | Lookup | Round | Sub) -> Value:
+        return rewriter.insert(new, before=op, loc=op.loc).result
+
+    owner = op.x.owner
+    x, lsbs = (owner.x, owner.lsbs) if isinstance(owner, Round) else (op.x, 0)
+    step, half = 1 << lsbs, 1 << (found.fine_bits - 1)
+    x = insert(AddClear(x, np.array(-op.base * step)))  # i, in units of x
+    h = insert(Round(x, lsbs + found.fine_bits - 2))
+    away = insert(Lookup(h, 0, found.shifts * step, NEGACYCLIC))
+    near = insert(AddClear(insert(Sub(x, away)), -found.middle * step))
+    lo, hi = (np.array(end * step - step // 2) for end in (-half, half))
+    near = insert(Assume(near, lo, hi - 1))
+    near = insert(Round(near, lsbs)) if lsbs else near
+    fine = insert(Lookup(near, -half, found.window))
+    coarse = insert(Lookup(h, 0, found.levels, NEGACYCLIC))
+    total = insert(Add(coarse, fine))
+    lo, hi = op.table.min(-1) - found.error, op.table.max(-1) + found.error
+    rewriter.replace(op, Assume(total, lo, hi))

@@ -69,8 +69,8 @@ def test_the_grid() -> None:
 def test_the_same_settings() -> None:
     pipeline = same_settings(Configuration(5, 4, exact=True))
     options = "weights=5,activations=5,inputs=5,rounding=4,exact=true"
-    assert pipeline == f"default{{{options}}}"
-    assert same_settings(Configuration(None)) == "qat{rounding=none,exact=false}"
+    assert pipeline == f"wide{{{options}}}"
+    assert same_settings(Configuration(None)) == "qat"
 
 
 # --- figures ------------------------------------------------------------------------------------
@@ -137,7 +137,8 @@ def test_claims() -> None:
 # --- what is shown ------------------------------------------------------------------------------
 def test_tables() -> None:
     text = show.markdown(measured())
-    assert "| first | 0.970 | 2^-40 | n5 | 0.970 | 4 | 60 | 4e+09 | 0.970 | 4 | 60 | 1e+09 | 4.0x |"
+    first = "| first | 0.970 | 2^-40 | n5 | 0.970 | 4 | 60 | 4e+09 | 0.1 | 0.970 | 4 | 60 | 1e+09 |"
+    assert f"{first} 0.1 | 4.0x |" in text
     lines = text.splitlines()
     assert "| Lutra only |" in next(line for line in lines if line.startswith("| alone"))[-15:]
     assert any(line.startswith("| linear") and "no look-up" in line for line in lines)
@@ -146,7 +147,7 @@ def test_tables() -> None:
     )
     assert any(line.startswith("| first: encrypted gain over predicted | 0.7 | 0.75 | yes |")
                for line in lines)  # fmt: skip
-    assert {len(line.split("|")) for line in lines if "first" in line} <= {15, 7, 9, 6}
+    assert {len(line.split("|")) for line in lines if "first" in line} <= {17, 7, 10, 6}
 
 
 def test_json() -> None:

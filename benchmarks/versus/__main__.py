@@ -35,7 +35,7 @@ def main() -> int:
         return 2
     log, console = Console(stderr=True), Console(width=None if sys.stdout.isatty() else WIDTH)
     peer = Peer(options.work, options.timeout)
-    plan = Plan(options.quick, options.encrypt, options.samples)
+    plan = Plan(options.quick, options.encrypt, options.samples, options.work)
     rows = []
     try:
         for name in options.models or found:

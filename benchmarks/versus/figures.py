@@ -63,10 +63,12 @@ class Side:
 
     chosen: what the side decided on without the test set, at p_error 2^-40 and at any. Where there
     is nothing, the test set chooses the cheapest of `points`: so it does for Concrete ML.
+    tuning: processor seconds that the decisions took.
     """
 
     points: list[Point] = field(default_factory=list)
     chosen: tuple[Point | None, Point | None] | None = None
+    tuning: float | None = None
     speed: Speed | None = None
     encrypted: Encrypted | None = None
 

@@ -1,106 +1,81 @@
-"""Lutra's side. Settings are chosen on a split of the training set; the test set is for figures."""
+"""Lutra's side: `lutra.tune` chooses on a split of the training set; the rest is measured."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 import lutra
 from benchmarks.versus.configurations import DEFAULT_P_ERROR, Configuration
-from benchmarks.versus.figures import STRICT, TOLERANCE, Encrypted, Point, Speed
+from benchmarks.versus.figures import TOLERANCE, Encrypted, Point, Speed
 from benchmarks.versus.subjects import Samples, Subject
 from lutra.backends import concrete
-from lutra.ir.errors import Error
+from lutra.ir.errors import Error, InputError
 from lutra.ir.types import Array
 from lutra.model import Model
-
-P_ERRORS = (STRICT, 1e-4, 1e-2)
+from lutra.tuning.result import Candidate, Tuning
 
 RUNS = 5
 """Simulations over which an accuracy is averaged."""
 
-CAUTION = 0.5
-"""Share of the tolerance that may be used up on the samples that choose."""
+SHOWN = 8
+"""Of what tuning tried, at most so many of the best are measured for the plot."""
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A model whose options state a p_error, the seconds its passes took, and what it costs."""
+def tuned(subject: Subject, p_error: float | None, log: Path) -> Tuning | None:
+    """What `lutra.tune` finds at that p_error, or at any; none where nothing keeps the accuracy.
 
-    model: Model
-    seconds: float
-    costs: concrete.Statistics
-
-    @property
-    def price(self) -> float:
-        return self.costs.price
-
-    @property
-    def p_error(self) -> float:
-        return self.model.p_error
-
-
-def pipelines(brings: bool) -> Iterator[str]:
-    """What to choose from."""
-    if brings:
-        yield "qat"
-        yield from (f"qat{{rounding={bits}}}" for bits in (6, 5, 4, 3))
-        yield from (f"qat{{rounding={bits},margin=0.1}}" for bits in (5, 4, 3))
-        return
-    for rounding in (3, 4, 5, 6):
-        for weights in (3, 4, 6):
-            for method in ("minmax", "mse"):
-                last = min(weights, 4)
-                options = f"weights={weights},output_weights={last},rounding={rounding}"
-                yield f"default{{{options},method={method}}}"
+    log: where trials are kept, so that an interrupted run goes on where it stopped.
+    """
+    calibration, choosing = subject.split
+    try:
+        return lutra.tune(
+            subject.model,
+            calibration.x,
+            (choosing.x, choosing.y),
+            max_drop=TOLERANCE,
+            p_error=p_error,
+            log=log,
+        )
+    except InputError as error:
+        if error.code != "I007":
+            raise
+        return None
 
 
-def candidates(subject: Subject) -> Iterator[Candidate]:
-    """Every pipeline at every p_error, but for what does not compile."""
+def front(subject: Subject, tuning: Tuning) -> Iterator[Point]:
+    """Figures of the best that tuning tried: the cheapest for every score."""
+    for candidate in tuning.front[-SHOWN:]:
+        try:
+            yield point(subject, candidate)
+        except Error:
+            continue  # no parameters: the price was a prediction
+
+
+def point(subject: Subject, candidate: Candidate) -> Point:
+    """Figures of a candidate, compiled anew, on the test set. Errors B..."""
     calibration, _ = subject.split
-    for text in pipelines(subject.brings):
-        for p_error in P_ERRORS:
-            try:
-                if p_error == P_ERRORS[0]:
-                    start = perf_counter()
-                    module = lutra.compile(subject.model, calibration.x, text).module
-                    seconds = perf_counter() - start
-                model = Model(module, pipeline=text, options={"p_error": p_error})
-                costs = concrete.estimate(model.module.circuit, p_error=p_error)
-            except Error:
-                break
-            yield Candidate(model, seconds, costs)
-            if not model.pbs_count:
-                break
-
-
-def chosen(subject: Subject, found: Sequence[Candidate], p_error: float) -> Candidate | None:
-    """The cheapest up to that p_error that keeps the accuracy on the samples that choose."""
-    _, choosing = subject.split
-    least = subject.accuracy(choosing) - TOLERANCE * CAUTION
-    for candidate in sorted(found, key=lambda c: c.price):
-        if candidate.p_error <= p_error and simulated(candidate.model, choosing) >= least:
-            return candidate
-    return None
-
-
-def point(candidate: Candidate, test: Samples) -> Point:
-    """A candidate's figures on the test set."""
-    model = candidate.model
-    widths = candidate.costs.bootstraps_by_bits
+    start = perf_counter()
+    model = lutra.compile(
+        subject.model, calibration.x, candidate.pipeline, p_error=candidate.p_error
+    )
+    executable = model.executable
+    seconds = perf_counter() - start
+    assert isinstance(executable, concrete.ConcreteExecutable)
+    costs = executable.costs
     return Point(
         label=model.pipeline,
-        accuracy=simulated(model, test),
-        clear=test.accuracy(_outputs(model.predict(shaped(model, test)))),
-        price=candidate.price,
+        accuracy=simulated(model, subject.test),
+        clear=subject.test.accuracy(_outputs(model.predict(shaped(model, subject.test)))),
+        price=costs.price,
         p_error=candidate.p_error,
-        pbs=candidate.costs.bootstraps,
-        bits=", ".join(map(str, widths)),
-        compile=candidate.seconds,
+        pbs=costs.bootstraps,
+        bits=", ".join(map(str, costs.bootstraps_by_bits)),
+        compile=seconds,
     )
 
 
@@ -124,12 +99,14 @@ def _outputs(found: Array | tuple[Array, ...]) -> Array:
 # --- the same settings as Concrete ML ------------------------------------------------------------
 def same_settings(configuration: Configuration) -> str:
     """The pipeline of a configuration's bits of weights, activations, inputs, and rounding."""
-    rounding = "none" if configuration.rounding is None else str(configuration.rounding)
-    options = f"rounding={rounding},exact={str(configuration.exact).lower()}"
+    rounding = f"rounding={configuration.rounding},exact={str(configuration.exact).lower()}"
     if configuration.n_bits is None:
-        return f"qat{{{options}}}"
-    bits = configuration.n_bits
-    return f"default{{weights={bits},activations={bits},inputs={bits},{options}}}"
+        return "qat" if configuration.rounding is None else f"qat{{{rounding}}}"
+    names = ("weights", "activations", "inputs")
+    bits = ",".join(f"{name}={configuration.n_bits}" for name in names)
+    if configuration.rounding is None:
+        return f"narrow{{{bits}}}"
+    return f"wide{{{bits},{rounding}}}"
 
 
 def speed(subject: Subject, configuration: Configuration, calibration: int, runs: int) -> Speed:
@@ -167,9 +144,8 @@ def best(run: Callable[[], object], seconds: float, repeats: int) -> float:
 
 
 # --- encrypted -----------------------------------------------------------------------------------
-def encrypted(candidate: Candidate, test: Samples, samples: int) -> Encrypted:
+def encrypted(model: Model, price: float, test: Samples, samples: int) -> Encrypted:
     """Key generation, and the first test samples one by one."""
-    model = candidate.model
     _ = model.executable
     start = perf_counter()
     model.keygen(force=True)
@@ -181,6 +157,4 @@ def encrypted(candidate: Candidate, test: Samples, samples: int) -> Encrypted:
         y = _outputs(model.predict(x[index : index + 1], mode="encrypt"))
         seconds.append(perf_counter() - start)
         right += Samples(test.x[index : index + 1], test.y[index : index + 1]).accuracy(y) == 1
-    return Encrypted(
-        model.pipeline, candidate.price, keygen, statistics.median(seconds), right, samples
-    )
+    return Encrypted(model.pipeline, price, keygen, statistics.median(seconds), right, samples)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from benchmarks.versus import ours
+from benchmarks.versus import environment, ours
 from benchmarks.versus.configurations import Configuration, grid, quick
 from benchmarks.versus.figures import STRICT, Encrypted, Row, Speed
 from benchmarks.versus.peer import CALIBRATION, Peer, Request
 from benchmarks.versus.subjects import Subject
+from lutra.tuning.result import Tuning
 
 Report = Callable[[str], None]
 """Takes a line of progress."""
@@ -20,11 +22,15 @@ COMPILES = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure: the short list or the whole grid, and which models really encrypted."""
+    """What to measure: the short list or the whole grid, and which models really encrypted.
+
+    work: the folder that keeps what was found.
+    """
 
     quick: bool = True
     encrypt: Sequence[str] = ()
     samples: int = 3
+    work: Path = field(default_factory=environment.folder)
 
 
 def compare(subject: Subject, peer: Peer, plan: Plan, report: Report) -> Row:
@@ -35,27 +41,33 @@ def compare(subject: Subject, peer: Peer, plan: Plan, report: Report) -> Row:
     for number, configuration in enumerate(settings, 1):
         report(f"{row.model}: Concrete ML {configuration.label} ({number} of {len(settings)})")
         row.peer.points.append(peer.measure(subject, configuration))
-    report(f"{row.model}: Lutra")
-    best = _search(subject, row)
-    same = short[0]
-    row.same_settings = same.label
-    report(f"{row.model}: speed at {same.label}")
-    row.peer.speed, row.lutra.speed = _speeds(subject, peer, same)
-    if row.model in plan.encrypt and best is not None:
+    report(f"{row.model}: tuning")
+    strict, free = (
+        ours.tuned(subject, limit, plan.work / f"{row.model}-{name}.jsonl")
+        for limit, name in ((STRICT, "strict"), (None, "free"))
+    )
+    _record(subject, row, strict, free)
+    row.same_settings = short[0].label
+    report(f"{row.model}: speed at {row.same_settings}")
+    row.peer.speed, row.lutra.speed = _speeds(subject, peer, short[0])
+    best = row.choice(row.lutra, STRICT)
+    if row.model in plan.encrypt and strict is not None and best is not None:
         report(f"{row.model}: {plan.samples} encrypted samples on each side")
-        row.lutra.encrypted = ours.encrypted(best, subject.test, plan.samples)
+        price = best.price or 0.0
+        row.lutra.encrypted = ours.encrypted(strict.model, price, subject.test, plan.samples)
         row.peer.encrypted = _encrypted(subject, peer, row, plan.samples)
     return row
 
 
-def _search(subject: Subject, row: Row) -> ours.Candidate | None:
-    """All that Lutra tried, and what it chose. Returns the choice at STRICT."""
-    found = list(ours.candidates(subject))
-    points = {candidate: ours.point(candidate, subject.test) for candidate in found}
-    strict, free = (ours.chosen(subject, found, limit) for limit in (STRICT, 1.0))
-    row.lutra.points = list(points.values())
-    row.lutra.chosen = (points.get(strict), points.get(free))
-    return strict
+def _record(subject: Subject, row: Row, strict: Tuning | None, free: Tuning | None) -> None:
+    """What tuning chose, and the best of what it tried."""
+    found = [None if t is None else ours.point(subject, t.choice) for t in (strict, free)]
+    row.lutra.chosen = (found[0], found[1])
+    row.lutra.tuning = sum(t.seconds for t in (strict, free) if t is not None)
+    row.lutra.points = [point for point in found if point is not None]
+    for tuning in (strict, free):
+        if tuning is not None:
+            row.lutra.points += ours.front(subject, tuning)
 
 
 def _speeds(

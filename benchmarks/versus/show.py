@@ -28,16 +28,19 @@ def tables(rows: Sequence[Row], box: Box = ROUNDED) -> list[RenderableType]:
 
 def prices(rows: Iterable[Row], box: Box = ROUNDED) -> Table:
     """What both sides offer within a point of float accuracy, and how much cheaper Lutra's is."""
-    peer = [f"Concrete ML\n{name}" for name in ("settings", "accuracy", "bits", "PBS", "price")]
-    mine = [f"Lutra\n{name}" for name in ("accuracy", "bits", "PBS", "price")]
+    peer = [
+        f"Concrete ML\n{name}"
+        for name in ("settings", "accuracy", "bits", "PBS", "price", "compile s")
+    ]
+    mine = [f"Lutra\n{name}" for name in ("accuracy", "bits", "PBS", "price", "compile s")]
     table = _table(box, "model", "float", "p_error", *peer, *mine, "cheaper")
     for row in rows:
         for limit, name in LIMITS:
             theirs, ours = row.choice(row.peer, limit), row.choice(row.lutra, limit)
             table.add_row(
                 *(row.model, f"{row.accuracy:.3f}", name),
-                *([NONE] * 5 if theirs is None else (theirs.label, *_figures(theirs))),
-                *([NONE] * 4 if ours is None else _figures(ours)),
+                *([NONE] * 6 if theirs is None else (theirs.label, *_figures(theirs))),
+                *([NONE] * 5 if ours is None else _figures(ours)),
                 _gain(row, limit),
             )
     return table
@@ -67,7 +70,7 @@ def pipelines(rows: Iterable[Row], box: Box = ROUNDED) -> Table:
 
 def seconds(rows: Iterable[Row], box: Box = ROUNDED) -> Table:
     """At the same settings on both sides; encrypted: at the cheapest for p_error 2^-40."""
-    parts = ("compile s", "clear ms", "simulate ms", "encrypted s", "key generation s")
+    parts = ("compile s", "clear ms", "simulate ms", "encrypted s", "key generation s", "tune s")
     table = _table(box, "model", "settings", *parts)
     for row in rows:
         theirs, ours = row.peer.speed, row.lutra.speed
@@ -85,7 +88,8 @@ def seconds(rows: Iterable[Row], box: Box = ROUNDED) -> Table:
                 _against(*(side.sample for side in pair)),
                 _against(*(side.keygen for side in pair)),
             ]
-        table.add_row(row.model, row.same_settings, *cells, *encrypted)
+        tuning = NONE if row.lutra.tuning is None else f"{row.lutra.tuning:.0f}"
+        table.add_row(row.model, row.same_settings, *cells, *encrypted, tuning)
     return table
 
 
@@ -128,10 +132,11 @@ def _table(box: Box, *names: str) -> Table:
     return table
 
 
-def _figures(point: Point) -> tuple[str, str, str, str]:
+def _figures(point: Point) -> tuple[str, ...]:
     accuracy = NONE if point.accuracy is None else f"{point.accuracy:.3f}"
     price = NONE if point.price is None else f"{point.price:.3g}"
-    return accuracy, point.bits or NONE, str(point.pbs), price
+    seconds = NONE if point.compile is None else f"{point.compile:.2g}"
+    return accuracy, point.bits or NONE, str(point.pbs), price, seconds
 
 
 def _p_error(value: float | None) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -66,6 +68,9 @@ CHANGES: dict[str, Change] = {
         option("fit-weights", margin=0.1), option("ranges", margin=0.1)
     ),
     "with fitted tables": lambda item: FitTables() if isinstance(item, FuseRegions) else item,
+    "without derived margins (30 %)": each(
+        option("fit-weights", margin=0.3), option("ranges", margin=0.3)
+    ),
     "with ranges by minmax": option("calibrate", method="minmax"),
     "with ranges by percentile": option("calibrate", method="percentile"),
     "with ranges by mse": option("calibrate", method="mse"),
@@ -126,25 +131,80 @@ def run(
     return run_experiment(chosen, results_for(chosen), executor=executor, jobs=jobs)
 
 
+HEAD = ("apart", "error", "right", "price")
+
+
 def lines(rows: Sequence[Row]) -> Iterator[str]:
-    """A Markdown table: a row for each change, two columns for each pipeline."""
-    pipelines = list(dict.fromkeys(_parts(row)[0] for row in rows))
-    head = ["", *itertools.chain(*((f"{name}: apart", "right") for name in pipelines))]
+    """Markdown tables, one for each road: a row for each change, four columns for each pipeline."""
+    pipelines = dict.fromkeys(_parts(row)[0] for row in rows)
+    for road, names in itertools.groupby(pipelines, lambda name: name.split("-")[0]):
+        yield from ["", *_table(rows, road, list(names)), ""]
+
+
+def _table(rows: Sequence[Row], road: str, pipelines: Sequence[str]) -> Iterator[str]:
+    head = [road, *(f"{name}: {what}" for name in pipelines for what in HEAD)]
     yield "| " + " | ".join(head) + " |"
-    yield "| --- |" + " ---: | ---: |" * len(pipelines)
+    yield "| --- |" + " ---: |" * (len(head) - 1)
+    usual = {name: _measured(rows, name, AS_IT_IS) for name in pipelines}
+    nothing = []
     for change in CHANGES:
-        shares = itertools.chain(*(_measured(rows, name, change) for name in pipelines))
-        cells = [change, *(f"{share:.1f}" if np.isfinite(share) else "-" for share in shares)]
-        yield "| " + " | ".join(cells) + " |"
+        found = {name: _measured(rows, name, change) for name in pipelines}
+        if change == AS_IT_IS or found != usual:
+            cells = (cell for name in pipelines for cell in found[name].cells(usual[name]))
+            yield "| " + " | ".join([change, *cells]) + " |"
+        else:
+            nothing.append(change)
+    if nothing:
+        yield ""
+        yield f"No difference at all {', '.join(nothing)}."
 
 
-def _measured(rows: Sequence[Row], pipeline: str, change: str) -> tuple[float, float]:
-    """Means over models and seeds, in percent: the disagreement with the float model on held-out
-    training data, and the accuracy on test data."""
-    found = [row for row in rows if _parts(row) == (pipeline, change)]
-    train = [1 - float(r.get("agreement", "nan")) for r in found if "/train/" in str(r["model"])]
-    test = [float(r.get("accuracy", "nan")) for r in found if "/test/" in str(r["model"])]
-    return 100 * float(np.mean(train)), 100 * float(np.mean(test))
+@dataclass(frozen=True)
+class Measured:
+    """What a change of a pipeline gave on every model and calibration set, by their names.
+
+    apart: percent of held-out training samples of another class than the float model's.
+    error: of outputs, relative to the float model's. price: predicted. right: percent of test
+    samples, with one calibration set.
+    """
+
+    apart: dict[str, float]
+    error: dict[str, float]
+    price: dict[str, float]
+    right: dict[str, float]
+
+    def cells(self, usual: Measured) -> Iterator[str]:
+        """Mean, ratio with standard error of its logarithm, mean, ratio."""
+        yield f"{_mean(self.apart):.1f}"
+        ratio, spread = _ratio(self.error, usual.error)
+        yield f"{ratio:.2f}" + (f" ± {spread:.2f}" if self is not usual and spread else "")
+        yield f"{_mean(self.right):.1f}"
+        yield f"{_ratio(self.price, usual.price)[0]:.2f}"
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return float(np.mean([*values.values()]))
+
+
+def _ratio(values: Mapping[str, float], usual: Mapping[str, float]) -> tuple[float, float]:
+    """Geometric mean of the ratios, and its standard error."""
+    logs = [math.log(values[k] / usual[k]) for k in values if values[k] > 0 and usual[k] > 0]
+    if not logs:
+        return math.nan, math.nan
+    mean = math.exp(float(np.mean(logs)))
+    return mean, mean * float(np.std(logs)) / math.sqrt(len(logs))
+
+
+def _measured(rows: Sequence[Row], pipeline: str, change: str) -> Measured:
+    found = [row for row in rows if _parts(row) == (pipeline, change) and "agreement" in row]
+    train = {str(row["model"]): row for row in found if "/train/" in str(row["model"])}
+    test = {str(row["model"]): row for row in found if "/test/" in str(row["model"])}
+    return Measured(
+        {name: 100 * (1 - float(row["agreement"])) for name, row in train.items()},
+        {name: float(row["rms_error"]) for name, row in train.items()},
+        {name: float(row["price"]) for name, row in train.items()},
+        {name: 100 * float(row["accuracy"]) for name, row in test.items()},
+    )
 
 
 def _parts(row: Row) -> tuple[str, str]:

@@ -83,7 +83,11 @@ def trained(folders: Sequence[Path], changes: Mapping[str, Any]) -> Experiment |
     models = {}
     for path in sorted(path for folder in folders for path in folder.glob("*.onnx")):
         if any(path.match(f"{name}*.onnx") for name in TRAINED) and ".peer." not in path.name:
-            given = {"path": str(path.absolute()), "data": str(_data(path)), "samples": 1000}
+            data = _data(path)
+            with np.load(data) as arrays:
+                calibration = "x_train" if "x_train" in arrays else "x_test"
+            given = {"path": str(path.absolute()), "data": str(data), "samples": 1000}
+            given["calibration"] = calibration
             models[path.name.removesuffix(".onnx")] = given
     return load(FILE.with_name("trained.toml"), {**changes, "models": models}) if models else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from lutra.quantization.bits import Rounding, get_n_bits_dict
 from lutra.quantization.circuit import CircuitGraph, FheCircuit
 from lutra.quantization.notices import NoEffectWarning
+from lutra.quantization.numpy_module import NumpyModule
 from lutra.quantization.post_training import (
     ONNXConverter,
     PostTrainingAffineQuantization,
@@ -22,6 +23,7 @@ __all__ = [
     "FheMode",
     "NoEffectWarning",
     "NotCompiledError",
+    "NumpyModule",
     "ONNXConverter",
     "PostTrainingAffineQuantization",
     "PostTrainingQATImporter",

@@ -28,6 +28,7 @@ class ONNXConverter:
     rounding_threshold_bits: None keeps all bits of what look-ups read; a number of bits rounds
         exactly; {"method": "APPROXIMATE", "n_bits": 6} approximately, which is cheaper. "auto" bits
         are those of the lowest price whose error on the calibration data is hardly above the least.
+    accumulator: bits that every accumulator is guaranteed to fit, without rounding.
     """
 
     exact_road: ClassVar[str] = "narrow"
@@ -41,8 +42,11 @@ class ONNXConverter:
         n_bits: int | Mapping[str, int],
         numpy_model: NumpyModule,
         rounding_threshold_bits: Any = None,
+        *,
+        accumulator: int | None = None,
     ) -> None:
         self.n_bits = get_n_bits_dict(n_bits)
+        self.accumulator = accumulator
         self.numpy_model = numpy_model
         self.rounding_threshold_bits = rounding_threshold_bits
         self._rounding = Rounding.of(rounding_threshold_bits)
@@ -81,6 +85,8 @@ class ONNXConverter:
             f"weights={self.n_bits_op_weights},activations={self.n_bits_op_inputs},"
             f"inputs={self.n_bits_model_inputs}"
         )
+        if self.accumulator is not None:
+            bits += f",accumulator={self.accumulator}"
         if rounding is None:
             return f"{self.exact_road}{{{bits}}}"
         exact = str(rounding.exact).lower()
@@ -112,8 +118,10 @@ class PostTrainingAffineQuantization(ONNXConverter):
         numpy_model: NumpyModule,
         rounding_threshold_bits: Any = None,
         is_signed: bool = True,
+        *,
+        accumulator: int | None = None,
     ) -> None:
-        super().__init__(n_bits, numpy_model, rounding_threshold_bits)
+        super().__init__(n_bits, numpy_model, rounding_threshold_bits, accumulator=accumulator)
         if not is_signed:
             no_effect("is_signed=False", "weights are signed, activations are not")
 

@@ -47,7 +47,7 @@ def exported(model: torch.nn.Module, dummy_input: Any) -> ModelProto:
 
     stream = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        _silence(warnings)
+        _silence()
         torch.onnx.export(
             model,
             one_sample(dummy_input),
@@ -61,18 +61,16 @@ def exported(model: torch.nn.Module, dummy_input: Any) -> ModelProto:
 
 def exported_brevitas(model: torch.nn.Module, dummy_input: Any) -> ModelProto:
     """A Brevitas model as QONNX, for one sample. Error I005 where it has no quantized layers."""
-    brevitas_layers = _brevitas()
-    if not any(isinstance(layer, brevitas_layers) for layer in model.modules()):
+    export, quantized_layers = _brevitas()
+    if not any(isinstance(layer, quantized_layers) for layer in model.modules()):
         raise InputError(
             "I005",
             "the model has no quantized layers of Brevitas",
             help="call compile_torch_model, with import_qat=True for other quantized models",
         )
-    from brevitas.export.onnx.qonnx.manager import QONNXManager
-
     with warnings.catch_warnings():
-        _silence(warnings)
-        return QONNXManager.export(  # type: ignore[no-any-return]
+        _silence()
+        found: ModelProto = export(
             model,
             args=one_sample(dummy_input),
             opset_version=OPSET,
@@ -80,6 +78,7 @@ def exported_brevitas(model: torch.nn.Module, dummy_input: Any) -> ModelProto:
             input_names=input_names(model, dummy_input),
             keep_initializers_as_inputs=False,
         )
+    return found
 
 
 def input_names(model: torch.nn.Module, dummy_input: Any) -> list[str]:
@@ -102,21 +101,23 @@ def one_sample(dummy_input: Any) -> tuple[torch.Tensor, ...]:
     return tuple(map(first, to_arrays(dummy_input)))
 
 
-def _brevitas() -> tuple[type, ...]:
+def _brevitas() -> tuple[Any, tuple[type, ...]]:
+    """Its exporter, and the classes of its layers. Error I005 where it is not installed."""
     try:
         with warnings.catch_warnings():
-            _silence(warnings)
+            warnings.simplefilter("ignore")  # of packages that would make it faster
             import onnxoptimizer  # noqa: F401
+            from brevitas.export import export_qonnx
             from brevitas.nn.quant_layer import QuantInputOutputLayer, QuantNonLinearActLayer
     except ModuleNotFoundError as error:
         raise InputError(
             "I005", f"{error.name} is not installed", help="pip install 'lutra[brevitas]'"
         ) from error
-    return QuantInputOutputLayer, QuantNonLinearActLayer
+    return export_qonnx, (QuantInputOutputLayer, QuantNonLinearActLayer)
 
 
-def _silence(module: Any) -> None:
-    """Of the exporters' own warnings, those about themselves."""
-    module.simplefilter("ignore", DeprecationWarning)
-    module.simplefilter("ignore", FutureWarning)
-    module.filterwarnings("ignore", "Named tensors and all their associated APIs", UserWarning)
+def _silence() -> None:
+    """Of the exporters' warnings, those about themselves."""
+    warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.filterwarnings("ignore", "Named tensors and all their associated APIs", UserWarning)

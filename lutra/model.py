@@ -78,7 +78,9 @@ class Model:
         self._clear: tuple[int, NumpyExecutable] | None = None
 
     # --- predictions ----------------------------------------------------------------------------
-    def predict(self, x: Any, mode: Mode = "clear") -> Array | tuple[Array, ...]:
+    def predict(
+        self, x: Any, mode: Mode = "clear", *, seed: int | None = None
+    ) -> Array | tuple[Array, ...]:
         """The model's output for every sample of x; a tuple where it has several outputs.
 
         x: an array, or a dict of arrays by name where the model has several inputs. A model with a
@@ -89,10 +91,12 @@ class Model:
         meant; `simulate` adds look-up errors with the circuit's `p_error`; `encrypt` generates keys
         if there are none, encrypts, runs the circuit on ciphertexts and decrypts.
 
+        seed: of the errors that are simulated; others every time without.
+
         Errors: I001 to I004 where x does not fit, I005 for another mode, B... from the backend.
         """
         batch = self.signature.arrange(x)
-        circuit = self.evaluate(self._program.encode(batch.arrays), mode)
+        circuit = self.evaluate(self._program.encode(batch.arrays), mode, seed=seed)
         results = self.signature.release(self._program.decode(circuit, batch.arrays), batch.form)
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -104,14 +108,16 @@ class Model:
         """
         return self._program.encode(self.signature.arrange(x).arrays)
 
-    def evaluate(self, q: Outputs, mode: Mode = "clear") -> tuple[Array, ...]:
+    def evaluate(
+        self, q: Outputs, mode: Mode = "clear", *, seed: int | None = None
+    ) -> tuple[Array, ...]:
         """What the client decrypts: integers (samples, *shape) for each output of the circuit.
 
-        q: what `encode` gives. mode: as of `predict`. Errors: I001, I002, I004 and I005, B...
+        q: what `encode` gives. mode, seed: as of `predict`. Errors: I001, I002, I004 and I005, B...
         """
         if mode not in get_args(Mode):
             raise InputError("I005", f"no mode {mode!r}", help=did_you_mean(mode, get_args(Mode)))
-        run = self._encrypted if mode == "encrypt" else self._in_clear(mode == "simulate")
+        run = self._encrypted if mode == "encrypt" else self._in_clear(mode == "simulate", seed)
         types = [value.int_type for value in self.module.circuit.outputs]
         return tuple(wrapped(t, a) for t, a in zip(types, run(q), strict=True))
 
@@ -124,12 +130,12 @@ class Model:
         inputs = {} if x is None else self.signature.arrange(x).arrays
         return self._program.decode(results, inputs)
 
-    def _in_clear(self, simulate: bool) -> Callable[[Outputs], Outputs]:
+    def _in_clear(self, simulate: bool, seed: int | None) -> Callable[[Outputs], Outputs]:
         from lutra.backends import numpy as clear
 
         circuit = self.module.circuit
         if simulate:
-            executable = clear.emit(circuit, p_error=self.p_error)
+            executable = clear.emit(circuit, p_error=self.p_error, seed=seed)
         else:
             if self._clear is None or self._clear[0] != circuit.version:
                 self._clear = (circuit.version, clear.emit(circuit))

@@ -100,7 +100,8 @@ def test_approximate_rounding_errs_near_the_middle(x: int, entry: int) -> None:
     executable = backend.emit(APPROXIMATE, p_error=1e-3, seed=1)
     (y,) = executable.run(repeated(x))
     noise = NormalDist(0, backend.sigma(1e-3))
-    above, below = 5.5 - x / 16 + (entry == 60), 4.5 - x / 16 + (entry == 60)
+    place = (x + 0.5) / 16 - (entry == 60)
+    above, below = 5.5 - place, 4.5 - place
     assert (y == entry + 10).mean() == pytest.approx(1 - noise.cdf(above), abs=0.005)
     assert (y == entry - 10).mean() == pytest.approx(noise.cdf(below), abs=0.005)
     assert executable.statistics["errors"] == (y != entry).sum()
@@ -109,7 +110,7 @@ def test_approximate_rounding_errs_near_the_middle(x: int, entry: int) -> None:
 def test_rare_errors_are_as_rare_as_asked() -> None:
     executable = backend.emit(APPROXIMATE, p_error=1e-3, seed=0)
     (y,) = executable.run(repeated(80))
-    assert (y != 50).mean() == pytest.approx(1e-3, rel=0.2)
+    assert (y != 50).mean() == pytest.approx(1.3e-3, rel=0.2)  # half a unit off the middle
     (y,) = backend.emit(APPROXIMATE, p_error=2.0**-40, seed=0).run(repeated(80))
     assert (y == 50).all()
 
@@ -120,8 +121,12 @@ def test_other_look_ups_read_a_neighbour(rounding: bool) -> None:
     graph = circuit(*rows, "%y = lookup %r, base=0, table=[1, 2, 30, 4]", reach=(0, 3))
     (y,) = backend.emit(graph, p_error=0.2, seed=3).run(repeated(3 if rounding else 2))
     values, counts = np.unique(y, return_counts=True)
-    assert values.tolist() == [2, 4, 30]
-    assert counts / MANY == pytest.approx([0.1, 0.1, 0.8], abs=0.01)
+    if not rounding:
+        assert values.tolist() == [2, 4, 30]
+        assert counts / MANY == pytest.approx([0.1, 0.1, 0.8], abs=0.01)
+    else:  # one bit is rounded off by a bootstrap of its own, which may err as well
+        assert values.tolist() == [-1, 1, 2, 4, 30]
+        assert counts / MANY == pytest.approx([0.01, 0.01, 0.16, 0.16, 0.66], abs=0.01)
 
 
 def test_exact_rounding_bootstraps_too() -> None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks.versus import environment
-from benchmarks.versus.figures import bars
+from benchmarks.versus.figures import Row, bars
 from benchmarks.versus.peer import Peer
 from benchmarks.versus.plot import draw
 from benchmarks.versus.run import Plan, compare
@@ -36,10 +37,11 @@ def main() -> int:
     log, console = Console(stderr=True), Console(width=None if sys.stdout.isatty() else WIDTH)
     peer = Peer(options.work, options.timeout)
     plan = Plan(options.quick, options.encrypt, options.samples, options.work)
-    rows = []
+    rows: list[Row] = []
     try:
         for name in options.models or found:
             rows.append(compare(found[name], peer, plan, log.print))
+            _write(rows, options)  # so that an interrupted run leaves what it has found
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 2
@@ -47,17 +49,21 @@ def main() -> int:
         peer.close()
     for table in tables(rows):
         console.print(table)
+    missed = [bar.name for bar in bars(rows) if bar.met is False]
+    if options.bars and missed:
+        print(f"missed: {'; '.join(missed)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _write(rows: Sequence[Row], options: argparse.Namespace) -> None:
+    """The files that are asked for."""
     if options.json:
         options.json.write_text(json.dumps(data(rows), indent=1) + "\n", encoding="utf-8")
     if options.markdown:
         options.markdown.write_text(markdown(rows), encoding="utf-8")
     if options.plot:
         draw(rows, options.plot)
-    missed = [bar.name for bar in bars(rows) if bar.met is False]
-    if options.bars and missed:
-        print(f"missed: {'; '.join(missed)}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _options() -> argparse.Namespace:

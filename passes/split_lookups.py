@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,8 @@ class SplitLookUps(Pass):
 
     c is chosen for the least price, where results differ by no more than `error` times the range
     of the table (slopes that are no whole number of levels differ by up to one level). Look-ups
-    that read exactly rounded values are left alone.
+    that read exactly rounded values are left alone, and all are where the circuit as a whole would
+    not become cheaper.
     """
 
     name = "split-lookups"
@@ -48,10 +49,16 @@ class SplitLookUps(Pass):
         return rewriter.changes
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        for op in list(graph.of(Lookup)):
-            found = self._cheapest(op, context)
-            if found is not None:
-                _rewrite(op, found, rewriter)
+        found = list(self._found(graph, context))
+        if _cheaper(graph, found, context):
+            for op, parts in found:
+                _rewrite(op, parts, rewriter)
+
+    def _found(self, graph: Graph, context: Context) -> Iterator[tuple[Lookup, Split]]:
+        for op in graph.of(Lookup):
+            parts = self._cheapest(op, context)
+            if parts is not None:
+                yield op, parts
 
     def _cheapest(self, op: Lookup, context: Context) -> Split | None:
         if isinstance(op.x.owner, Round) and op.x.owner.exact:
@@ -66,6 +73,18 @@ class SplitLookUps(Pass):
             if candidate.error <= self.error * levels:
                 best, least = candidate, cost
         return best
+
+
+def _cheaper(graph: Graph, found: Sequence[tuple[Lookup, Split]], context: Context) -> bool:
+    """Whether all of it makes the whole circuit cheaper: noise and shared parameters count, too."""
+    twin = graph.clone()
+    twins = dict(zip(graph.ops, twin.ops, strict=True))
+    rewriter = Rewriter(twin)
+    for op, parts in found:
+        copy = twins[op]
+        assert isinstance(copy, Lookup)
+        _rewrite(copy, parts, rewriter)
+    return bool(found) and context.prices.circuit(twin) < context.prices.circuit(graph)
 
 
 def _sizes(bits: int) -> Iterator[tuple[int, int]]:

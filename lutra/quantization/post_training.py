@@ -103,7 +103,8 @@ class ONNXConverter:
         """
         data = _named(self.numpy_model, calibration_data)
         model = lutra.compile(self.numpy_model.onnx_model, data, self.pipeline)
-        return QuantizedModule(model, self.numpy_model.onnx_model if keep_onnx else None)
+        onnx_model = self.numpy_model.onnx_model if keep_onnx else None
+        return QuantizedModule(onnx_model=onnx_model, model=model)
 
 
 class PostTrainingAffineQuantization(ONNXConverter):

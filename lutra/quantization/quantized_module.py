@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+import lutra
 from lutra.ir.errors import InputError, did_you_mean
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Quantize
@@ -17,6 +18,7 @@ from lutra.model import Mode, Model
 from lutra.quantization.circuit import CircuitGraph, FheCircuit
 from lutra.quantization.configuration import options_of
 from lutra.quantization.notices import no_effect
+from lutra.quantization.quantized_ops import Layers, model_of
 from lutra.quantization.quantizers import UniformQuantizer
 
 DEFAULT_P_ERROR = 2.0**-40
@@ -53,22 +55,71 @@ class QuantizedModule:
     Arrays count samples on their first axis. Of a model with several inputs, methods take one array
     for each, in the model's order, and return tuples where there are several results.
 
+    To put one together by hand, give the names of its inputs and outputs and, by the names of their
+    results, its layers and what they read; then `set_inputs_quantization_parameters`:
+
+        QuantizedModule(["x"], ["y"], {"h": (("x",), linear), "y": (("h",), sigmoid)})
+
+    onnx_model: the model that it was made of, if that was kept.
     model: the `lutra.Model` that does the work.
     fhe_circuit: what runs under encryption; None before `compile`.
     """
 
-    def __init__(self, model: Model, onnx_model: ModelProto | None = None) -> None:
-        self.model = model
+    def __init__(
+        self,
+        ordered_module_input_names: Sequence[str] = (),
+        ordered_module_output_names: Sequence[str] = (),
+        quant_layers_dict: Layers | None = None,
+        onnx_model: ModelProto | None = None,
+        *,
+        model: Model | None = None,
+    ) -> None:
+        self._model = model
+        self._names = (tuple(ordered_module_input_names), tuple(ordered_module_output_names))
+        self.quant_layers_dict: Layers = dict(quant_layers_dict or {})
         self.onnx_model = onnx_model
         self.fhe_circuit: FheCircuit | None = None
         self.post_processing_params: dict[str, Any] = {}
 
     @property
+    def model(self) -> Model:
+        """What does the work. Error I005 before a module made by hand knows its inputs."""
+        if self._model is None:
+            raise InputError(
+                "I005",
+                "the module's inputs have no quantizers",
+                help="call `set_inputs_quantization_parameters`",
+            )
+        return self._model
+
+    def set_inputs_quantization_parameters(self, *input_q_params: UniformQuantizer) -> None:
+        """Say how the inputs of a module made by hand are quantized; its layers are calibrated.
+
+        Error I005 for another number of quantizers, layers that are not calibrated, or names that
+        nothing has.
+        """
+        inputs, outputs = self._names
+        if len(input_q_params) != len(inputs) or not self.quant_layers_dict:
+            raise InputError(
+                "I005",
+                f"{len(input_q_params)} quantizers are given for {len(inputs)} inputs and "
+                f"{len(self.quant_layers_dict)} layers",
+                help="this is for modules that are made of layers, by hand",
+            )
+        grids = dict(zip(inputs, input_q_params, strict=True))
+        self.onnx_model = model_of(grids, outputs, self.quant_layers_dict)
+        self._model = lutra.compile(self.onnx_model, pipeline="qat")
+
+    @property
     def ordered_module_input_names(self) -> tuple[str, ...]:
+        if self._model is None:
+            return self._names[0]
         return tuple(port.name for port in self.model.signature.inputs)
 
     @property
     def ordered_module_output_names(self) -> tuple[str, ...]:
+        if self._model is None:
+            return self._names[1]
         return tuple(port.name for port in self.model.signature.outputs)
 
     @property
@@ -176,7 +227,7 @@ class QuantizedModule:
         _check_device(device)
         options = options_of(configuration, p_error, global_p_error, DEFAULT_P_ERROR)
         old = self.model
-        self.model = Model(
+        self._model = Model(
             old.module,
             pipeline=old.pipeline,
             backend=old.backend,

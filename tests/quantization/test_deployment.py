@@ -85,7 +85,7 @@ def test_saving(module: QuantizedModule, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is: 'inference'"):
         FHEModelDev(tmp_path, module).save(mode="training")
     with pytest.raises(NotCompiledError):
-        FHEModelDev(tmp_path, QuantizedModule(module.model)).save()
+        FHEModelDev(tmp_path, QuantizedModule(model=module.model)).save()
     with pytest.raises(InputError, match="does not encrypt"):
         FHEModelDev(tmp_path, lutra.compile(mlp(), points(), FEW_BITS, backend="numpy")).save()
     with pytest.warns(NoEffectWarning, match="compiles"):

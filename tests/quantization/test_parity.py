@@ -22,7 +22,11 @@ SAVING = {"dump", "dumps", "dump_dict", "load_dict"}
 
 MISSING = {
     "QuantizedArray": SAVING | {"__call__"},
-    "QuantizedModule": SAVING | {"set_inputs_quantization_parameters"},  # calibration sets them
+    "QuantizedModule": SAVING,
+    # layers are calibrated, and then computed within modules
+    "QuantizedOp": SAVING
+    | {"__call__", "q_impl", "call_impl", "can_fuse", "must_quantize_input", "prepare_output"}
+    | {"calibrate_analytical_output", "int_input_names", "supported_by_linear_backend"},
     # quantizers are frozen, and made by `UniformQuantizer.fitted`
     "UniformQuantizer": SAVING
     | {"compute_quantization_stats", "compute_quantization_parameters", "is_equal"}
@@ -31,7 +35,16 @@ MISSING = {
 }
 """Methods and properties that Lutra does not have."""
 
-MISSING_CLASSES = {"QuantizedOp"}
+MISSING_CLASSES: set[str] = set()
+
+MISSING_OPERATORS = {
+    "QuantizedAvgPool", "QuantizedBatchNormalization", "QuantizedBrevitasQuant", "QuantizedDiv",
+    "QuantizedGreater", "QuantizedGreaterOrEqual", "QuantizedLess", "QuantizedLessOrEqual",
+    "QuantizedMaxPool", "QuantizedMul", "QuantizedOr", "QuantizedPRelu", "QuantizedPad",
+    "QuantizedPow", "QuantizedReduceSum", "QuantizedReshape", "QuantizedRound", "QuantizedSub",
+    "QuantizedWhere",
+}  # fmt: skip
+"""Layers without a class of their own: a subclass of `QuantizedOp` names any ONNX operator."""
 
 OTHER = {
     # scale and zero point are given as such, not within objects
@@ -42,16 +55,19 @@ OTHER = {
     # older releases had `is_signed`
     ("PostTrainingAffineQuantization", "__init__"): "n_bits numpy_model rounding_threshold_bits "
     "is_signed",
-    # made of a compiled model
-    ("QuantizedModule", "__init__"): "model onnx_model",
+    # inputs are prepared by the model; `model=` is what converters give
+    ("QuantizedModule", "__init__"): "ordered_module_input_names ordered_module_output_names "
+    "quant_layers_dict onnx_model",
     ("FHEModelClient", "get_serialized_evaluation_keys"): "",  # no TFHE-rs
 }
 """Arguments that are others."""
 
-DEFAULTS = {("QuantizedModule.compile", "inputs")}
-"""Arguments with other defaults: data are not needed."""
+DEFAULTS = {("QuantizedModule.compile", "inputs"), ("QuantizedOp.__init__", "op_instance_name")}
+"""Arguments with other defaults: data and names are not needed."""
 
-MORE = {"accumulator"}
+SELF = ("self", "cls")
+
+MORE = {"accumulator", "model"}
 """Keyword-only arguments that Lutra adds."""
 
 CIRCUIT = {
@@ -94,9 +110,9 @@ def test_names_and_arguments_are_the_same(module: str, name: str, recorded: Any)
     if recorded == "property":
         assert not callable(found)
         return
-    given = {n.lstrip("*"): default for n, default in recorded if n != "self"}
-    parameters = {n: p for n, p in inspect.signature(found).parameters.items() if n != "self"}
-    for added in MORE & parameters.keys():
+    given = {n.lstrip("*"): default for n, default in recorded if n not in SELF}
+    parameters = {n: p for n, p in inspect.signature(found).parameters.items() if n not in SELF}
+    for added in (MORE & parameters.keys()) - given.keys():
         assert parameters.pop(added).kind is inspect.Parameter.KEYWORD_ONLY
     other = OTHER.get(tuple(name.split(".")))  # type: ignore[call-overload]
     if other is not None:
@@ -130,6 +146,13 @@ def test_what_is_missing_is_missing() -> None:
             for method in MISSING.get(name, ()):
                 assert method in names[name]
                 assert not any(method in vars(base) for base in ours(module, name).__mro__)
+
+
+def test_layers_have_the_same_names() -> None:
+    from lutra import quantization
+
+    missing = {n for n in RECORDED["operators"] if not hasattr(quantization.quantized_ops, n)}
+    assert missing == MISSING_OPERATORS
 
 
 def test_circuits_have_the_names_that_walkthroughs_use() -> None:

@@ -26,6 +26,7 @@ from lutra.passes.quantize import QuantizeModel
 from lutra.passes.ranges import NarrowRanges
 from lutra.passes.reach import Margin
 from lutra.passes.round import RoundAccumulators
+from lutra.passes.simplify_lookups import SimplifyLookUps
 from lutra.passes.spelling import spell
 from lutra.passes.split_lookups import SplitLookUps
 
@@ -296,7 +297,7 @@ def _to_circuit(
         passes.append(NarrowRanges(options.margin, rounding))
     if rounding is not None:
         passes.append(RoundAccumulators(rounding, exact=exact))
-    passes += [Center(results), FuseRegions(), Clean(), Partition()]
+    passes += [Center(results), FuseRegions(), SimplifyLookUps(), Clean(), Partition()]
     if split is not None:
         passes.append(SplitLookUps(split))
     return (*passes, Legalize())

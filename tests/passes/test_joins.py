@@ -14,7 +14,7 @@ from lutra.ir.program import Program
 from lutra.passes import Context, Pipeline
 from lutra.testing.nets import Net
 
-WIDE = "default{rounding=7}"
+WIDE = "default{rounding=7,split=none}"
 NARROW = "default{weights=4,activations=4,inputs=6,rounding=none,margin=none}"
 ELEMENTS = 6
 
@@ -128,7 +128,7 @@ def test_comparisons_and_logic(kind: str) -> None:
     step, look_ups = STEPS[kind]
     net = Net(x=(1, 4))
     made = step(net, sums(net), sums(net))
-    module, error = compiled(net, net.add("Cast", made, to=1), "default{rounding=8}")
+    module, error = compiled(net, net.add("Cast", made, to=1), "default{rounding=8,split=none}")
     assert pbs_count(module.circuit) == look_ups * ELEMENTS
     assert error < 0.015
 
@@ -139,7 +139,7 @@ def test_choices(other: str) -> None:
     x = levels(net)
     y = net.clear(np.zeros((1, ELEMENTS), np.float32)) if other == "zero" else levels(net)
     _, error = compiled(
-        net, net.add("Where", positive(net, sums(net)), x, y), "default{rounding=8}"
+        net, net.add("Where", positive(net, sums(net)), x, y), "default{rounding=8,split=none}"
     )
     assert error < 0.015
 
@@ -175,14 +175,14 @@ def test_two_inputs_meet_at_the_client() -> None:
     assert error < 0.02
 
 
-@pytest.mark.parametrize("road", ["wide", "wide{rounding=4}"])
+@pytest.mark.parametrize("road", ["wide{split=none}", "wide{rounding=4,split=none}"])
 def test_maxima_read_no_more_bits_than_other_look_ups(road: str) -> None:
     net = Net(x=(1, 1, 6, 6))
     x = net.add("Relu", net.conv(net.x[0], 2, (3, 3)))
     x = net.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
     module, error = compiled(net, net.add("Flatten", x), road)
-    assert pbs_by_bits(module.circuit) == {6 if road == "wide" else 4: 2 * 16 + 2 * (8 + 4)}
-    assert error < (0.015 if road == "wide" else 0.04)
+    assert pbs_by_bits(module.circuit) == {6 if "=4" not in road else 4: 2 * 16 + 2 * (8 + 4)}
+    assert error < (0.015 if "=4" not in road else 0.04)
 
 
 def test_values_side_by_side_keep_one_step() -> None:
@@ -192,7 +192,7 @@ def test_values_side_by_side_keep_one_step() -> None:
     pooled = net.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
     other = net.add("Tanh", net.conv(net.x[0], 2, (3, 3), strides=[3, 3]))
     both = net.add("Concat", pooled, other, axis=1)
-    module, error = compiled(net, net.add("Flatten", both), "wide")
+    module, error = compiled(net, net.add("Flatten", both), "wide{split=none}")
     assert max(pbs_by_bits(module.circuit)) == 6
     assert error < 0.02
     assert all(np.abs(op.c).max() <= 16 for op in module.circuit.of(MulClear))

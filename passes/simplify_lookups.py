@@ -1,0 +1,173 @@
+"""Pass `simplify-lookups`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lutra.ir.core import Graph, Value
+from lutra.ir.ops import Add, AddClear, Assume, Lookup, Movement, MulClear, Pad, Round
+from lutra.ir.ops.tables import extremes
+from lutra.ir.rewriter import Rewriter
+from lutra.ir.types import Array, Ints, compress
+from lutra.passes.base import Context, Exact, Pass
+from lutra.passes.dce import eliminate_dead_code
+from lutra.passes.lower_movement import movement_of
+
+
+@dataclass(frozen=True)
+class SimplifyLookUps(Pass):
+    """Do without look-ups whose results can be had for less, for all inputs within their ranges.
+
+        lookup(lookup(x, t), u)          ->  lookup(x, u[t])      also with movements between
+        lookup(x, t), t[i] = a * i + b   ->  x * a + b            for a = 0: a constant
+        lookup(x, t), lookup(x, u)       ->  u = ±t + a * i + b becomes ±lookup(x, t) + x * a + b
+        lookup(x, t), constant channels  ->  only the others are looked up
+
+    All that counts of a table are the entries that the input's range reaches, for each channel or
+    element: channels that a ReLU always cuts off, functions that never leave their straight part,
+    ReLU of x and of -x, tables that differ where nothing gets. Of a rounded value only look-ups
+    are made, as nothing else may read it.
+    """
+
+    name = "simplify-lookups"
+    contract = Exact
+
+    def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        steps: tuple[Callable[[Lookup, Rewriter], bool], ...]
+        steps = (_compose, _straighten, _relate, _drop_constant_parts)
+        for op in list(graph.of(Lookup)):
+            for step in steps:
+                if op.graph is graph and step(op, rewriter):
+                    break
+        eliminate_dead_code(graph, rewriter)
+
+
+def _compose(outer: Lookup, rewriter: Rewriter) -> bool:
+    """lookup(move(lookup(x, t)), u) -> move(lookup(x, u[t]))"""
+    moves: list[Movement] = []
+    value = outer.x
+    while value.used_once and isinstance(value.owner, Movement) and outer.table.ndim == 1:
+        if isinstance(value.owner, Pad):
+            return False
+        moves.append(value.owner)
+        value = value.owner.x
+    inner = value.owner
+    if not (isinstance(inner, Lookup) and value.used_once):
+        return False
+    entries = np.moveaxis(_of_rank(inner.table, len(inner.result.shape)), -1, 0)
+    table = np.moveaxis(outer.eval(entries) if not moves else _evaluate(outer, entries), 0, -1)
+    new: Value = inner.copy({}, table=table).result
+    for move in reversed(moves):
+        new = move.copy({move.x: new}).result
+    rewriter.replace(outer, new)
+    return True
+
+
+def _evaluate(op: Lookup, entries: Array) -> Array:
+    """A look-up of one table, of integers of any shape."""
+    return Lookup.eval(op, entries.reshape(-1)).reshape(entries.shape)
+
+
+def _of_rank(table: Ints, rank: int) -> Ints:
+    """A table [*channels, entries] with as many leading axes as its input has."""
+    return table.reshape((1,) * (rank + 1 - table.ndim) + table.shape)
+
+
+def _straighten(op: Lookup, rewriter: Rewriter) -> bool:
+    """lookup(x, t) -> x * a + b, where t[i] = a * i + b on the range of x"""
+    found = straight(op, op.table)
+    if found is None:
+        return False
+    slope, start = found
+    x = op.x
+    if isinstance(x.owner, Round):
+        if slope.any():
+            return False
+        x = x.owner.x
+    scaled = MulClear(x, compress(slope)).result
+    rewriter.replace(op, AddClear(scaled, compress(start)))
+    return True
+
+
+def _relate(op: Lookup, rewriter: Rewriter) -> bool:
+    """lookup(x, u) -> ±lookup(x, t) + x * a + b, where u = ±t + a * i + b on the range of x"""
+    for other in op.x.users:
+        if other is op:
+            return False  # what comes later is no help: users stand in the order of the graph
+        if not isinstance(other, Lookup) or (other.base, other.entries) != (op.base, op.entries):
+            continue
+        for sign in (1, -1):
+            found = straight(op, op.table - sign * other.table)
+            if found is None or (isinstance(op.x.owner, Round) and found[0].any()):
+                continue
+            slope, start = (compress(array) for array in found)
+            value = MulClear(other.result, np.array(sign)).result
+            if slope.any():
+                value = Add(value, MulClear(op.x, slope).result).result
+            value = AddClear(value, start).result
+            if value.type != op.result.type:  # of terms that are not independent
+                value = Assume(value, op.result.int_type.lo, op.result.int_type.hi).result
+            rewriter.replace(op, value)
+            return True
+    return False
+
+
+def _drop_constant_parts(op: Lookup, rewriter: Rewriter) -> bool:
+    """lookup(x, t) -> pad(lookup(x[kept], t[kept])), put back and shifted by what is constant"""
+    type = op.result.int_type
+    constant = np.broadcast_to(type.lo == type.hi, type.shape)
+    for axis, size in enumerate(type.shape):
+        dead = constant.all(tuple(i for i in range(constant.ndim) if i != axis))
+        if not dead.any() or dead.all():
+            continue
+        kept = np.flatnonzero(~dead)
+        x = op.x
+        if isinstance(x.owner, Round):
+            x = Round(_taken(x.owner.x, axis, kept), x.owner.lsbs, x.owner.exact).result
+        else:
+            x = _taken(x, axis, kept)
+        table = _of_rank(op.table, len(type.shape))
+        table = table if table.shape[axis] == 1 else table.take(kept, axis)
+        look_up = Lookup(x, op.base, table)
+        after = tuple(int(i == axis) for i in range(len(type.shape)))
+        padded = Pad(look_up.result, (0,) * len(after), after, 0).result
+        where = np.full(size, len(kept))
+        where[kept] = np.arange(len(kept))
+        fixed = np.where(_along(dead, axis, len(after)), np.broadcast_to(type.lo, type.shape), 0)
+        rewriter.replace(op, AddClear(_taken(padded, axis, where), compress(fixed)))
+        return True
+    return False
+
+
+def _taken(x: Value, axis: int, which: Ints) -> Value:
+    """x at some places along an axis."""
+    index = np.arange(int(np.prod(x.shape))).reshape(x.shape)
+    return movement_of(x, index.take(which, axis)).result
+
+
+def _along(vector: Array, axis: int, rank: int) -> Array:
+    return vector.reshape([-1 if i == axis else 1 for i in range(rank)])
+
+
+def straight(op: Lookup, table: Ints) -> tuple[Ints, Ints] | None:
+    """(a, b) with table[..., i] = a * i + b for all i that each element of op.x may be; else None.
+
+    a and b broadcast to x. The slope of what is one value only is 0.
+    """
+    x, n = op.x.int_type, op.entries
+    if x.min < op.base or x.max >= op.base + n:
+        return None
+    rows = _of_rank(table, len(x.shape))
+    which = np.arange(rows[..., 0].size).reshape(rows.shape[:-1])
+    lo, hi = np.broadcast_arrays(which * n + x.lo - op.base, which * n + x.hi - op.base)
+    flat = rows.reshape(-1)
+    steps = np.diff(flat, append=flat[-1:])  # steps from one row to the next are never asked for
+    alone = lo == hi
+    low, high = extremes(steps, lo, np.where(alone, lo, hi - 1))
+    low, high = (np.where(alone, 0, bound) for bound in (low, high))
+    if (low != high).any():
+        return None
+    return low, flat[lo] - low * np.broadcast_to(x.lo, low.shape)

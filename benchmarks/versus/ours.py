@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -22,7 +23,7 @@ from lutra.tuning.result import Candidate, Tuning
 RUNS = 5
 """Simulations over which an accuracy is averaged."""
 
-SHOWN = 8
+SHOWN = 6
 """Of what tuning tried, at most so many of the best are measured for the plot."""
 
 
@@ -47,35 +48,42 @@ def tuned(subject: Subject, p_error: float | None, log: Path) -> Tuning | None:
         return None
 
 
+def chosen(subject: Subject, tuning: Tuning) -> Point:
+    """Figures of the choice, compiled anew for the seconds. Errors B..."""
+    start = perf_counter()
+    model = _compiled(subject, tuning.choice)
+    executable = model.executable
+    seconds = perf_counter() - start
+    assert isinstance(executable, concrete.ConcreteExecutable)
+    return replace(_point(model, executable.costs, subject.test), compile=seconds)
+
+
 def front(subject: Subject, tuning: Tuning) -> Iterator[Point]:
     """Figures of the best that tuning tried: the cheapest for every score."""
     for candidate in tuning.front[-SHOWN:]:
         try:
-            yield point(subject, candidate)
+            model = _compiled(subject, candidate)
+            costs = concrete.estimate(model.module.circuit, **model.options)
         except Error:
             continue  # no parameters: the price was a prediction
+        yield _point(model, costs, subject.test)
 
 
-def point(subject: Subject, candidate: Candidate) -> Point:
-    """Figures of a candidate, compiled anew, on the test set. Errors B..."""
+def _compiled(subject: Subject, candidate: Candidate) -> Model:
     calibration, _ = subject.split
-    start = perf_counter()
-    model = lutra.compile(
-        subject.model, calibration.x, candidate.pipeline, p_error=candidate.p_error
-    )
-    executable = model.executable
-    seconds = perf_counter() - start
-    assert isinstance(executable, concrete.ConcreteExecutable)
-    costs = executable.costs
+    pipeline, p_error = candidate.pipeline, candidate.p_error
+    return lutra.compile(subject.model, calibration.x, pipeline, p_error=p_error)
+
+
+def _point(model: Model, costs: concrete.Statistics, test: Samples) -> Point:
     return Point(
         label=model.pipeline,
-        accuracy=simulated(model, subject.test),
-        clear=subject.test.accuracy(_outputs(model.predict(shaped(model, subject.test)))),
+        accuracy=simulated(model, test),
+        clear=test.accuracy(_outputs(model.predict(shaped(model, test)))),
         price=costs.price,
-        p_error=candidate.p_error,
+        p_error=model.p_error,
         pbs=costs.bootstraps,
         bits=", ".join(map(str, costs.bootstraps_by_bits)),
-        compile=seconds,
     )
 
 

@@ -61,7 +61,7 @@ def compare(subject: Subject, peer: Peer, plan: Plan, report: Report) -> Row:
 
 def _record(subject: Subject, row: Row, strict: Tuning | None, free: Tuning | None) -> None:
     """What tuning chose, and the best of what it tried."""
-    found = [None if t is None else ours.point(subject, t.choice) for t in (strict, free)]
+    found = [None if t is None else ours.chosen(subject, t) for t in (strict, free)]
     row.lutra.chosen = (found[0], found[1])
     row.lutra.tuning = sum(t.seconds for t in (strict, free) if t is not None)
     row.lutra.points = [point for point in found if point is not None]

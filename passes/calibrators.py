@@ -15,6 +15,8 @@ Range: TypeAlias = tuple[float, float]
 
 SHARES = np.geomspace(1.0, 0.02, 100)
 """By how much the range of all values is shrunk, in search of a better one."""
+ENTROPY_SHARES = SHARES[SHARES >= 0.1]
+"""The same for `entropy`: a narrower range tells more and more about fewer and fewer values."""
 REFINEMENTS = np.geomspace(1.25, 0.7, 24)
 """By how much each end alone is moved from the best of these."""
 
@@ -62,7 +64,7 @@ def entropy(histogram: Histogram, bits: int) -> Range:
     apart = (centres < 0) | (centres > width)
     centres, counts = centres[apart], counts[apart]
     best, divergence = minmax(histogram), np.inf
-    for lo, hi in _shrunk(best) if len(centres) else ():
+    for lo, hi in _shrunk(best, ENTROPY_SHARES) if len(centres) else ():
         inside = (centres >= lo) & (centres <= hi)
         if inside.sum() < 2:
             continue
@@ -93,9 +95,9 @@ def _filled(histogram: Histogram) -> tuple[Array, Array]:
     return histogram.centres()[0, filled], histogram.counts[0, filled]
 
 
-def _shrunk(outer: Range) -> Iterator[Range]:
+def _shrunk(outer: Range, shares: Array = SHARES) -> Iterator[Range]:
     fixed = min(max(0.0, outer[0]), outer[1])
-    for share in SHARES:
+    for share in shares:
         lo, hi = (fixed + (end - fixed) * float(share) for end in outer)
         yield lo, hi
 

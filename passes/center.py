@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from lutra.ir.core import Graph
 from lutra.ir.ops import AddClear, Dequantize, Round
 from lutra.ir.rewriter import Rewriter
-from lutra.passes.affine import dequantized
 from lutra.passes.base import Context, Pass, Within
 from lutra.passes.regions import look_up_sources
 
@@ -19,21 +18,14 @@ class Center(Pass):
     The shift costs nothing and the dequantization takes it back:
 
         dequantize(x, z)    ->    dequantize(x + c, z + c)        x in [100, 131]: u8 -> i5
-
-    results: shift the circuit's results, too.
     """
 
     name = "center"
     contract = Within(1e-5)
     requires = frozenset({"regions"})
 
-    results: bool = False
-
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        sources = look_up_sources(graph)
-        if self.results:
-            sources = [op for op in graph.of(Dequantize) if dequantized(op.result)]
-        for source in sources:
+        for source in look_up_sources(graph):
             if isinstance(source.q.owner, Round):
                 continue  # has its place in the middle already, and only look-ups may read it
             type = source.q.int_type

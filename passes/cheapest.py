@@ -131,8 +131,10 @@ def _trial(
 def copied(notes: Notes) -> Notes:
     """Notes that a trial may add to; what they refer to stays the same."""
     fields: dict[str, Any] = {f.name: getattr(notes, f.name) for f in dataclasses.fields(notes)}
-    kept = (dict, set, list)
-    return Notes(**{k: type(v)(v) if isinstance(v, kept) else v for k, v in fields.items()})
+    for name, value in fields.items():
+        if isinstance(value, dict | set | list):
+            fields[name] = value.copy()
+    return Notes(**fields)
 
 
 def error_of(found: Sequence[Array], wanted: Sequence[Array]) -> float:

@@ -74,17 +74,17 @@ class Samples:
     def fit(self) -> SumFit:
         """The sum as a problem in real numbers, on some of the samples' rows."""
         target = self.sum.rows(self.target)
-        inputs = sum(_costs(op).size for op, _ in self.sum.layers)
+        inputs = sum(_inputs_reach(op).size // 2 for op, _ in self.sum.layers)
         kept = thinned(len(target), inputs + len(target[0]))
         layers = []
         for op, factor in self.sum.layers:
             x = columns(op, self.arrays[op.x])[:, kept]
-            layers.append(LayerFit(by_channel(op) * factor[:, None], x, _costs(op)))
+            layers.append(LayerFit(by_channel(op) * factor[:, None], x, _inputs_reach(op)))
         fixed = [
             (
                 self.sum.rows(self.arrays[value])[kept].astype(np.float64),
                 factor,
-                _spans(value, self.sum.axis),
+                _reach(value, self.sum.axis),
             )
             for value, factor in self.sum.fixed
         ]
@@ -122,17 +122,19 @@ def _moved_back(array: Array, total: Value, path: Path) -> Array:
     return result.reshape(len(array), *total.shape)
 
 
-def _spans(value: Value, axis: int) -> Array:
-    """How far apart an integer tensor's values may be, for each index along an axis."""
+def _reach(value: Value, axis: int) -> Array:
+    """How far an integer tensor comes above and below 0 [2, size], at each index along an axis."""
     type = value.int_type
-    span = np.asarray(type.hi - type.lo)
-    others = tuple(i for i in range(span.ndim) if i != axis)
-    return np.broadcast_to(span.max(others), value.shape[axis])
+    lo, hi = np.broadcast_arrays(type.lo, type.hi)
+    ends = np.stack([np.maximum(hi, 0), np.maximum(-lo, 0)])
+    others = tuple(i + 1 for i in range(ends.ndim - 1) if i != axis)
+    return np.broadcast_to(ends.max(others), (2, value.shape[axis]))
 
 
-def _costs(op: Layer) -> Array:
-    """How far apart the values of each input of a layer may be [groups, inputs]."""
+def _inputs_reach(op: Layer) -> Array:
+    """How far each input of a layer's channels comes above and below 0 [groups, 2, inputs]."""
     if isinstance(op, MatMul):
-        return _spans(op.x, len(op.x.shape) - 1)[None]
+        return _reach(op.x, len(op.x.shape) - 1)[None]
     taps = int(np.prod(op.w.shape[2:]))
-    return np.repeat(_spans(op.x, 1).reshape(op.group, -1), taps, 1)
+    grouped = _reach(op.x, 1).reshape(2, op.group, -1).swapaxes(0, 1)
+    return np.repeat(grouped, taps, 2)

@@ -58,11 +58,11 @@ class FitWeights(Pass):
     Few large weights instead of many make the noise of encrypted sums smaller, and with it their
     price. Weights that the model itself quantizes (`import-quantized`) stay as they are.
 
-    accumulator: bits that every accumulator is guaranteed to fit, once centred, whatever the
-        inputs: sum(|w| * values an input spans) < 2^accumulator for each channel. Weights keep to
-        that budget as in Colbert et al., "Accumulator-aware post-training quantization" (2024).
-        (Weights need not be zero-centred, as in A2Q+, for that: adding a clear constant is free.)
-        Only without `rounding`, which makes the width of accumulators irrelevant.
+    accumulator: bits that every accumulator is guaranteed to fit, whatever the inputs. What
+        positive weights times the largest inputs, and negative ones times the smallest, come to is
+        bounded, and likewise the opposite (Colbert et al., "A2Q+", 2024, and "Accumulator-aware
+        post-training quantization", 2024). Inputs around 0 leave most room
+        (`quantize{signed=true}`). Only without `rounding`, which makes the width irrelevant.
     per_channel: let channels have scales of their own; they keep those that they come with if not
         (`quantize{per_channel=false}` gives them none).
     symmetric: as many negative levels as positive ones; else each channel shifts its range.
@@ -199,17 +199,18 @@ class FitWeights(Pass):
     def _limits(self, fit: SumFit, bits: int) -> Iterator[Limits]:
         """The ranges of integers to choose from."""
         outputs = fit.target.shape[1]
-        budget = None
+        room = None
         if self.accumulator is not None:
-            budget = np.full(outputs, 2.0**self.accumulator - 1)
+            half = 2.0 ** (self.accumulator - 1)
+            room = np.stack([np.full(outputs, half - 1), np.full(outputs, half)])
         top = np.full(outputs, 2.0 ** (bits - 1) - 1)
-        yield Limits(-top, top, budget)
+        yield Limits(-top, top, room)
         if not self.symmetric:
-            yield Limits(-top - 1, top, budget)
-            yield Limits(-top, top + 1, budget)
+            yield Limits(-top - 1, top, room)
+            yield Limits(-top, top + 1, room)
             share = fit.negative_share()
             below = np.rint(share * (2**bits - 1))
-            yield Limits(-below, 2**bits - 1 - below, budget)
+            yield Limits(-below, 2**bits - 1 - below, room)
 
     def _fill(self, fit: SumFit, samples: Samples, names: tuple[str, ...]) -> Array:
         """Round to weights by which channels fill the cells that are kept; their factors."""

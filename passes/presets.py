@@ -81,7 +81,7 @@ class Wide(Pass):
     rounding: Bits = 6
     exact: bool = False
     margin: Margin | None = "auto"
-    method: Method = "minmax"
+    method: Method = "mse"
     per_channel: bool = True
     symmetric: bool = True
     split: float | None = SplitLookUps.error
@@ -120,9 +120,9 @@ class Narrow(Pass):
 
     def expand(self) -> Sequence[Pass]:
         return (
-            *_to_integers(self, FINE, self.per_channel),
+            *_to_integers(self, FINE, self.per_channel, signed=self.accumulator is not None),
             _fitted(self, None, self.accumulator),
-            *_to_circuit(self, results=self.accumulator is not None),
+            *_to_circuit(self),
         )
 
 
@@ -163,7 +163,7 @@ class Default(Pass):
     rounding: Bits | Literal["auto"] | None = "auto"
     exact: bool = False
     margin: Margin | None = "auto"
-    method: Method = "minmax"
+    method: Method = "mse"
     per_channel: bool = True
     symmetric: bool = True
     split: float | None = SplitLookUps.error
@@ -241,7 +241,11 @@ class Qat(Pass):
 
 
 def _to_integers(
-    options: Wide | Narrow | Qat, weights: Bits, per_channel: bool = True, headroom: float = 0.0
+    options: Wide | Narrow | Qat,
+    weights: Bits,
+    per_channel: bool = True,
+    headroom: float = 0.0,
+    signed: bool = False,
 ) -> Sequence[Pass]:
     """From a model to integer layers, of weights with so many bits, and float regions between."""
     return (
@@ -256,6 +260,7 @@ def _to_integers(
             per_channel,
             headroom,
             _rounding(options),
+            signed,
         ),
         LowerQuantized(),
     )
@@ -284,12 +289,10 @@ def _to_circuit(
     options: Wide | Narrow | Qat,
     rounding: Bits | None = None,
     exact: bool = False,
-    results: bool = False,
     split: float | None = 0.0,
 ) -> Sequence[Pass]:
     """From there to a legal circuit: ranges, rounding, tables, and the client's part split off.
 
-    results: centre those of the circuit, too.
     split: `error` of `split-lookups`, none for no such pass.
     """
     passes: list[Pass] = []
@@ -297,7 +300,7 @@ def _to_circuit(
         passes.append(NarrowRanges(options.margin, rounding))
     if rounding is not None:
         passes.append(RoundAccumulators(rounding, exact=exact))
-    passes += [Center(results), FuseRegions(), SimplifyLookUps(), Clean(), Partition()]
+    passes += [Center(), FuseRegions(), SimplifyLookUps(), Clean(), Partition()]
     if split is not None:
         passes.append(SplitLookUps(split))
     return (*passes, Legalize())

@@ -39,6 +39,8 @@ class QuantizeModel(Pass):
     headroom: how far activations may leave the range that calibration observed before they are
         clipped, as a share of it. It adds levels, not wider steps; values that maxima are taken of
         have none, as their levels cost.
+    signed: count levels of activations and inputs from -2^(bits - 1) instead of 0, which makes what
+        layers add up narrower.
     """
 
     name = "quantize"
@@ -51,6 +53,7 @@ class QuantizeModel(Pass):
     per_channel: bool = True
     headroom: float = 0.0
     maxima: Bits | None = None
+    signed: bool = False
 
     def __post_init__(self) -> None:
         check_bits(self.weights, "weights", low=2)
@@ -97,9 +100,12 @@ class QuantizeModel(Pass):
         if step is not None:
             hi = lo + step * (2**bits - 1)
         scale, zero_point = affine_grid(lo, hi, bits)
-        top = 2**bits - 1
+        first, top = 0, 2**bits - 1
+        if self.signed and not _is_truth(op.x):
+            first = -(2 ** (bits - 1))
+            zero_point = frozen(zero_point + first, np.int64)
         beyond = math.ceil(headroom * top)
-        quantized = Quantize(op.x, scale, zero_point, -beyond, top + beyond)
+        quantized = Quantize(op.x, scale, zero_point, first - beyond, first + top + beyond)
         q = rewriter.insert(quantized, before=op, loc=op.loc).result
         # without origins of its own: the layer that reads it is not the one that computed it
         x = rewriter.insert(Dequantize(q, scale, zero_point, NO_OFFSET), before=op).result

@@ -20,7 +20,7 @@ FOLDS = 4
 UNKNOWN = 0.25
 """The margin where there are too few samples to tell, and the largest."""
 DOUBLINGS = np.arange(0.0, 30.25, 0.25)
-"""Margins are tried that cover 2^these times as many samples."""
+"""Margins are tried that 2^these times as many values keep to."""
 
 
 def check_margin(margin: Margin) -> None:
@@ -77,17 +77,18 @@ class Reach:
         """The margins, below and above, at which the least mean squared error is expected.
 
         Rounding to cells of 2^-bits of the range errs by a twelfth of a cell's square, wrapping by
-        the square of the range. Ends move by a constant with each doubling of the samples, as for
-        exponential tails, which are heavier than a normal distribution's: how often values reach
-        beyond a margin follows from how far the ends move from a quarter of the samples to all.
+        the square of the range. How often values reach beyond a margin follows from how far the
+        ends move from a quarter of the values to all n of them: as sqrt(log n), a normal tail.
         """
         if self._samples < 4 * FOLDS or not width.any():
             return UNKNOWN, UNKNOWN
         wraps = 2.0**-DOUBLINGS / self._values
+        normal = np.sqrt(math.log(self._values) + math.log(2) * DOUBLINGS)
+        before = math.sqrt(math.log(self._values / FOLDS))
         best = []
         for ends in (-np.stack(self._lo), np.stack(self._hi)):
             moved = (ends.max(0) - ends.mean(0))[width > 0] / width[width > 0]
-            margins = float(moved.mean()) / math.log2(FOLDS) * DOUBLINGS
+            margins = float(moved.mean()) / (normal[0] - before) * (normal - normal[0])
             losses = (1 + 2 * margins) ** 2 / 12 / 4.0**bits + wraps
             best.append(min(float(margins[np.argmin(losses)]), UNKNOWN))
         return best[0], best[1]

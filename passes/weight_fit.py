@@ -14,7 +14,7 @@ import numpy as np
 from lutra.ir import arith
 from lutra.ir.ops import MatMul
 from lutra.ir.types import Array
-from lutra.passes.error_compensation import Limits, descend, losses, round_compensated
+from lutra.passes.error_compensation import Limits, descend, losses, round_compensated, taken
 from lutra.passes.layers import Layer
 
 ROWS = 16384
@@ -48,15 +48,16 @@ def thinned(rows: int, inputs: int) -> slice:
 class LayerFit:
     """One layer of a sum; its channels may read their inputs in groups.
 
-    x: inputs [groups, rows, inputs]. cost: how many values each input spans [groups, inputs].
+    x: inputs [groups, rows, inputs]. reach: how far each comes above and below 0
+        [groups, 2, inputs].
     """
 
-    def __init__(self, weights: Array, x: Array, cost: Array) -> None:
+    def __init__(self, weights: Array, x: Array, reach: Array) -> None:
         self.weights = np.asarray(weights, np.float64)
         x = x.astype(np.float64)
         self.x = x - x.mean(1, keepdims=True)
         self.covariances = self.x.swapaxes(1, 2) @ self.x / max(1, x.shape[1])
-        self.cost = np.maximum(cost, 1.0)
+        self.bounds = np.asarray(reach, np.float64)
         self.integers = np.zeros_like(self.weights)
 
     def parts(self, limits: Limits) -> Iterator[tuple[slice, Array, Limits]]:
@@ -64,12 +65,12 @@ class LayerFit:
         size = len(self.weights) // len(self.x)
         for group, covariance in enumerate(self.covariances):
             rows = slice(group * size, (group + 1) * size)
-            yield rows, covariance, limits.rows(rows, self.cost[group])
+            yield rows, covariance, limits.rows(rows, self.bounds[group])
 
     def size(self) -> Array:
-        """What the weights' magnitudes take of a budget [outputs]."""
-        cost = np.repeat(self.cost, len(self.weights) // len(self.x), 0)
-        return np.asarray((np.abs(self.weights) * cost).sum(1))
+        """What the weights take of room upwards and downwards [2, outputs]."""
+        each = np.repeat(self.bounds, len(self.weights) // len(self.x), 0)
+        return np.asarray(taken(self.weights, each.swapaxes(0, 1)).sum(-1))
 
     def reach(self, limits: Limits) -> Array:
         """The least 1 / factor [outputs] at which no weight is clipped."""
@@ -121,8 +122,8 @@ class LayerFit:
 class SumFit:
     """Layers and fixed integers that add up.
 
-    fixed: values [rows, outputs], with the factors [outputs] by which they are wanted and how many
-        values they span. target: what the sum should give.
+    fixed: values [rows, outputs], with the factors [outputs] by which they are wanted and how far
+        they come above and below 0 [2, outputs]. target: what the sum should give.
     """
 
     layers: Sequence[LayerFit]
@@ -156,25 +157,25 @@ class SumFit:
         return [np.sign(k) * np.maximum(np.rint(np.abs(k) * factor), 1.0) for _, k, _ in self.fixed]
 
     def _shares(self, factor: Array, limits: Limits) -> list[Limits]:
-        """The layers' own limits: what fixed values leave of a budget, by the weights' sizes."""
-        if limits.budget is None:
+        """The layers' own limits: what fixed values leave of the room, by the weights' sizes."""
+        if limits.room is None:
             return [limits] * len(self.layers)
-        left = limits.budget.astype(np.float64)
-        for (_, _, span), k in zip(self.fixed, self.fixed_factors(factor), strict=True):
-            left = left - np.abs(k) * span
+        left = limits.room.astype(np.float64)
+        for (_, _, reach), k in zip(self.fixed, self.fixed_factors(factor), strict=True):
+            left = left - taken(k, reach)
         sizes = np.stack([layer.size() for layer in self.layers])
         shares = sizes / np.maximum(sizes.sum(0), 1e-30)
-        return [replace(limits, budget=np.floor(left * share)) for share in shares]
+        return [replace(limits, room=np.floor(left * share)) for share in shares]
 
     def losses(self, factor: Array, limits: Limits) -> Array:
-        """Variance [outputs] lost where all is rounded to nearest, infinite beyond a budget."""
+        """Variance [outputs] lost by rounding all to nearest, infinite where there is no room."""
         found = np.zeros(len(factor))
         for (value, k, _), whole in zip(self.fixed, self.fixed_factors(factor), strict=True):
             found += value.var(0) * (whole / factor - k) ** 2
         for layer, own in zip(self.layers, self._shares(factor, limits), strict=True):
             found += layer.losses(factor, own)
-            if own.budget is not None:
-                found[own.budget < 0] = np.inf
+            if own.room is not None:
+                found[(own.room < 0).any(0)] = np.inf
         return found
 
     def negative_share(self) -> Array:

@@ -14,6 +14,7 @@ from lutra.passes.error_compensation import (
     descend,
     losses,
     round_compensated,
+    taken,
 )
 from lutra.passes.weight_fit import LayerFit, SumFit, ridge
 
@@ -29,7 +30,8 @@ def limits(outputs: int, top: float, budget: float | None = None, inputs: int = 
     bounds = np.full(outputs, top)
     if budget is None:
         return Limits(-bounds, bounds)
-    return Limits(-bounds, bounds, np.full(outputs, budget), np.full(inputs, 3.0))
+    reach = np.stack([np.full(inputs, 3.0), np.full(inputs, 1.0)])
+    return Limits(-bounds, bounds, np.full((2, outputs), budget), reach)
 
 
 @given(st.integers(0, 1000))
@@ -54,14 +56,16 @@ def test_integers_keep_their_limits(seed: int, top: float, budget: float | None)
     for integers in (rounded, descend(weights, rounded, covariance, bounds)):
         assert np.abs(integers).max() <= top
         if budget is not None:
-            assert (np.abs(integers).sum(1) * 3 <= budget).all()
+            assert bounds.reach is not None
+            assert (taken(integers, bounds.reach).sum(-1) <= budget).all()
 
 
 @given(st.integers(0, 1000), st.floats(0.5, 60))
 def test_affordable_weights_are_the_nearest(seed: int, budget: float) -> None:
     rng = np.random.default_rng(seed)
     weights, cost = rng.normal(size=(2, 8)) * 3, rng.uniform(1, 4, 8)
-    bounds = Limits(np.full(2, -9.0), np.full(2, 9.0), np.full(2, budget), cost)
+    room, reach = np.full((2, 2), budget), np.stack([cost, cost])
+    bounds = Limits(np.full(2, -9.0), np.full(2, 9.0), room, reach)
     found = bounds.affordable(weights)
     spent = (np.abs(found) * cost).sum(1)
     assert (spent <= budget * (1 + 1e-9) + 1e-9).all()
@@ -87,7 +91,7 @@ def test_ridge_finds_what_is_there_and_nothing_else() -> None:
 def layer(seed: int = 0, outputs: int = 4, groups: int = 1, inputs: int = 6) -> LayerFit:
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 8, (groups, 300, inputs))
-    return LayerFit(rng.normal(size=(outputs, inputs)), x, np.full((groups, inputs), 7.0))
+    return LayerFit(rng.normal(size=(outputs, inputs)), x, np.full((groups, 2, inputs), 7.0))
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -106,7 +110,7 @@ def test_fixed_values_stay_whole_multiples() -> None:
     value = rng.integers(0, 16, (300, 4)).astype(np.float64)
     fitted = layer()
     factor = np.array([1.0, -2.0, 30.0, 7.0])
-    fit = SumFit([fitted], [(value, factor, np.full(4, 15.0))], np.zeros((300, 4)))
+    fit = SumFit([fitted], [(value, factor, np.full((2, 4), 15.0))], np.zeros((300, 4)))
     found, bounds, loss = fit.search([limits(4, 7)], np.geomspace(1, 4, 9), False)
     (whole,) = fit.fixed_factors(found)
     assert (np.abs(whole) >= 1).all()

@@ -73,19 +73,26 @@ def run(pieces: Sequence[tuple[str, int, int]], jobs: int, folder: Path) -> dict
     start = perf_counter()
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         futures = [pool.submit(work, piece) for piece in pieces]
-        for done, future in enumerate(as_completed(futures), 1):
-            level, found, reproducers = future.result()
-            for name, tally in found.items():
-                tallies.setdefault((level, name), Tally()).add(tally)
-            for item in reproducers:
-                row = level, item.name
-                if len(item.text) < smallest.setdefault(row, len(item.text) + 1):
-                    smallest[row] = len(item.text)
-                    path = folder / f"{level}-{item.name.replace(' ', '-')}"
-                    item.write(path)
-                    print(f"\n{level}: {item.name} fails: see {path}", file=sys.stderr)
-            _progress(done, len(pieces), perf_counter() - start)
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                level, found, reproducers = future.result()
+                for name, tally in found.items():
+                    tallies.setdefault((level, name), Tally()).add(tally)
+                for item in reproducers:
+                    row = level, item.name
+                    if len(item.text) < smallest.setdefault(row, len(item.text) + 1):
+                        smallest[row] = len(item.text)
+                        _write(item, folder / f"{level}-{item.name.replace(' ', '-')}")
+                _progress(done, len(pieces), perf_counter() - start)
+        except KeyboardInterrupt:
+            print("\ninterrupted: the table holds what was tried so far", file=sys.stderr)
+            pool.shutdown(cancel_futures=True)
     return tallies
+
+
+def _write(item: Reproducer, folder: Path) -> None:
+    item.write(folder)
+    print(f"\n{item.name} fails: see {folder}", file=sys.stderr)
 
 
 def _progress(done: int, total: int, seconds: float) -> None:
@@ -135,10 +142,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pieces = list(chunks(options.examples, options.encrypted, options.seed))
     tallies = run(pieces, options.jobs, options.failures)
     print(table(tallies))
-    print(f"{options.examples + options.encrypted:,} programs, {perf_counter() - start:.0f} s")
+    done = sum(max(t.examples + t.refused for t in level) for level in _by_level(tallies))
+    print(f"{done:,} programs, {perf_counter() - start:.0f} s")
     if options.json is not None:
         options.json.write_text(json.dumps(_rows(tallies.items(), options.seed), indent=1))
     return int(any(tally.failures for tally in tallies.values()))
+
+
+def _by_level(tallies: dict[Row, Tally]) -> list[list[Tally]]:
+    levels = dict.fromkeys(level for level, _ in tallies)
+    return [[tally for (name, _), tally in tallies.items() if name == level] for level in levels]
 
 
 def _rows(tallies: Iterable[tuple[Row, Tally]], seed: int) -> list[dict[str, object]]:

@@ -17,6 +17,7 @@ import json
 import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from types import UnionType
 from typing import Any
 
@@ -193,8 +194,7 @@ class _Parser:
 
 def make(cls: type[Pass], options: dict[str, Any]) -> Pass:
     """A pass with options checked against its fields' types (P002)."""
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+    fields = _options(cls)
     for name, value in options.items():
         if name not in fields:
             way_out = did_you_mean(name, list(fields)) if fields else "it has no options"
@@ -211,6 +211,13 @@ def make(cls: type[Pass], options: dict[str, Any]) -> Pass:
         raise
     except (TypeError, ValueError) as error:
         raise PipelineError("P002", f"pass `{cls.name}`: {error}") from error
+
+
+@cache
+def _options(cls: type[Pass]) -> dict[str, Any]:
+    """Names and types of a pass's options."""
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

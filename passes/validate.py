@@ -50,10 +50,10 @@ class Validate(Instrument):
     _state: object = field(default=None, repr=False)
 
     def before(self, item: Pass, module: Module, context: Context) -> None:
-        self._before, self._state = module.clone(), _state(module)
+        self._before, self._state = module.clone(), state_of(module)
 
     def after(self, record: Record, module: Module, context: Context) -> None:
-        if self._before is None or _state(module) == self._state:
+        if self._before is None or state_of(module) == self._state:
             return
         feeds, exhaustive = self._feeds(self._before, context)
         old = Program(self._before)
@@ -86,7 +86,7 @@ class Validate(Instrument):
         return sample_inputs(module, context, self.samples, self.seed)
 
 
-def _state(module: Module) -> object:
+def state_of(module: Module) -> object:
     """Changes with the module, whatever a pass says that it changed."""
     return {name: (id(graph), graph.version) for name, graph in module.graphs.items()}
 

@@ -21,7 +21,7 @@ from lutra.passes import Context, Exact, Pass, Pipeline
 from lutra.passes.base import Notes
 from lutra.passes.ordering import check_order
 from lutra.passes.rules import RuleLog
-from lutra.passes.validate import Validate, relative_error, sample_inputs, tolerance
+from lutra.passes.validate import Validate, relative_error, sample_inputs, state_of, tolerance
 
 SAMPLES = 64
 """Inputs to try, where there are too many to try all."""
@@ -54,7 +54,10 @@ def check_pass(
     module = parse_module(before) if isinstance(before, str) else before.clone()
     passes, context = Pipeline.of(pipeline), context or Context()
     inputs, _ = sample_inputs(module, Context(), count, seed=0)
+    before_all = state_of(module)
     passes.execute(module, context, [Validate(inputs=inputs)])
+    if after is None and state_of(module) == before_all:
+        return module
     text = full_text(module)
     if after is not None:
         assert_equal(full_text(parse_module(after)), text, f"`{passes}` makes another text")

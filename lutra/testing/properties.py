@@ -36,7 +36,7 @@ from lutra.testing.checks import (
 )
 
 LEVELS = ("float", "quantized", "integer")
-ROADS = {"float": "default", "quantized": "fuse,partition,legalize"}
+ROADS = {"float": "wide", "quantized": "fuse,partition,legalize"}
 """By level: from a program to its circuit. A program of the integer level is one."""
 COUNT = 8
 """Samples where not every input is tried."""

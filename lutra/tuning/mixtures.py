@@ -12,8 +12,8 @@ from lutra.ir.types import Array
 
 ENOUGH = 2000
 """Samples that are enough to tell a loss of half a per cent from none."""
-SHARE = 0.3
-"""The most that a mixture has of its second sample."""
+SHARE = 0.5
+"""The most that a mixture has of its second sample: beyond, it would be one of the second."""
 TEMPERATURES = 2.0 ** np.arange(-4, 5.25, 0.25)
 
 

@@ -18,6 +18,7 @@ from functools import partial
 
 from lutra.ir.types import Array
 from lutra.passes.base import Progress
+from lutra.passes.calibrate import Method
 from lutra.tuning.evidence import worst_loss
 from lutra.tuning.log import Log
 from lutra.tuning.setting import Setting, Variable
@@ -25,6 +26,8 @@ from lutra.tuning.workload import Outcome, Point, Task, Workload, run
 
 ROUNDING = (8, 7, 6, 5, 4, 3)
 """Bits of the uniform settings that a search starts with."""
+TIGHT = 0.03
+"""A margin that wastes little, for the few values that will leave the range."""
 SWAPS = 3
 """Moves that are tried with a bit more elsewhere, when no bit can go without."""
 
@@ -129,7 +132,7 @@ class Search:
         yield base
         around = self._around(base)
         yield [dataclasses.replace(s, method="mse") for s in around]
-        yield [dataclasses.replace(s, margin=0.03) for s in around]
+        yield [dataclasses.replace(s, margin=TIGHT) for s in around]
 
     def _around(self, settings: Sequence[Setting]) -> list[Setting]:
         """The best of some settings, and the next cheaper one."""
@@ -143,7 +146,7 @@ class Search:
         assert self.best is not None
         best = self.best
         fewer = [s for v, _ in best.setting.bits if (s := best.setting.moved(v, -1)) is not None]
-        self.evaluate(fewer)
+        self.evaluate([*fewer, *self._variants(best.setting)])
         moves = self._moves(best, fewer)
         good = [self._change(best, found) for found in moves if self.keeps(found.point)]
         if len(good) > 1:
@@ -151,6 +154,15 @@ class Search:
         if self.best == best:
             self.evaluate(list(self._swaps(best, moves)))
         return self.best != best and len(self.outcomes) < self.limit
+
+    def _variants(self, setting: Setting) -> Iterable[Setting]:
+        """The same bits with other ranges."""
+        if not self.brings:
+            other: Method = "minmax" if setting.method == "mse" else "mse"
+            yield dataclasses.replace(setting, method=other)
+        margin = Setting.margin if setting.margin == TIGHT else TIGHT
+        if setting.margin is not None:
+            yield dataclasses.replace(setting, margin=margin)
 
     def _moves(self, best: Found, settings: Sequence[Setting]) -> list[Found]:
         """The cheaper ones among neighbours, by what they save for the error that they add."""

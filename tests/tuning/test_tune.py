@@ -242,7 +242,7 @@ def test_mixtures_credit_classes_by_the_models_belief() -> None:
     assert set(credits[:100].flat) == {0, 1}
     assert (credits[100:].max(1) == 1).all()
     assert (credits >= 0).all()
-    assert 0 < np.sort(credits[100:], 1)[:, 1].mean() < 0.5
+    assert 0 < np.sort(credits[100:], 1)[:, 1].mean() < 0.8
     many = {entry.name: np.repeat(given[entry.name], 20, 0)}
     assert with_mixtures(module, many, np.repeat(d["y_train"], 20), 0)[1].ndim == 1
 

@@ -30,7 +30,7 @@ class Value:
     clear: whether it is known at compile time: a constant, or a function of constants alone.
     """
 
-    __slots__ = ("_users", "clear", "index", "owner", "type")
+    __slots__ = ("__weakref__", "_users", "clear", "index", "owner", "type")
 
     def __init__(self, owner: Op, index: int, type: Type, clear: bool = False) -> None:
         self.owner = owner

@@ -30,13 +30,19 @@ class Printer:
     limit: arrays of more elements than that are elided; None prints all.
     constants: if given, elided arrays are put there and printed as `@name`, which the parser reads
     back; else they are printed as `<shape>`, for the reader only.
+    names: what some values are called, with `%`.
     """
 
-    def __init__(self, limit: int | None = None, constants: dict[str, Array] | None = None) -> None:
+    def __init__(
+        self,
+        limit: int | None = None,
+        constants: dict[str, Array] | None = None,
+        names: Mapping[Value, str] | None = None,
+    ) -> None:
         self.limit = limit
         self.constants = constants
-        self.names: dict[Value, str] = {}
-        self._taken: set[str] = set()
+        self.names = dict(names or {})
+        self._taken = {name[1:] for name in self.names.values()}
         self._count = 0
 
     def name(self, value: Value) -> str:
@@ -153,12 +159,18 @@ def text_of_graph(graph: Graph) -> str:
 
 
 def text_of_module(
-    module: Module, limit: int | None = ELIDE, constants: dict[str, Array] | None = None
+    module: Module,
+    limit: int | None = ELIDE,
+    constants: dict[str, Array] | None = None,
+    names: Mapping[Value, str] | None = None,
 ) -> str:
-    """All graphs; a module that is one graph `main` is printed without a frame."""
+    """All graphs; a module that is one graph `main` is printed without a frame.
+
+    limit, constants, names: as of `Printer`.
+    """
     if list(module.graphs) == ["main"]:
-        return Printer(limit, constants).graph(module.main)
+        return Printer(limit, constants, names).graph(module.main)
     return "\n".join(
-        f"graph {name} {{\n{Printer(limit, constants).graph(graph, '  ')}}}\n"
+        f"graph {name} {{\n{Printer(limit, constants, names).graph(graph, '  ')}}}\n"
         for name, graph in module.graphs.items()
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from lutra.ir.core import Module
 from lutra.ir.errors import PipelineError, did_you_mean
+from lutra.ir.naming import Names
 from lutra.passes import Context, Pass, Pipeline, Record
 from lutra.passes.bisect import Culprit
 from lutra.passes.instruments import Instrument
@@ -27,10 +28,11 @@ class Show(Instrument):
     write: Callable[[str], None] = print
     _count: int = 0
     _text: str | None = field(default=None, repr=False)
+    _names: Names = field(default_factory=Names, repr=False)
 
     def before(self, item: Pass, module: Module, context: Context) -> None:
         if self.diff and self._text is None:
-            self._text = str(module)
+            self._text = self._names.text(module)
 
     def after(self, record: Record, module: Module, context: Context) -> None:
         name = spell(record.item)
@@ -38,7 +40,7 @@ class Show(Instrument):
             self.write(f"# after {name}\n{module}")
         self._count += 1
         if self._text is not None:
-            before, self._text = self._text, str(module)
+            before, self._text = self._text, self._names.text(module)
             if before != self._text:
                 self.write(changes(before, self._text, name))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lutra.ir.core import Module
+from lutra.ir.naming import Names
 from lutra.ir.program import Program
 from lutra.passes.base import Context, Pass
 from lutra.passes.ordering import check_order
@@ -68,16 +69,18 @@ def _within(
         item.run_module(module, dataclasses.replace(context, log=log))
         return module, log
 
+    names = Names()
     firings = attempt(None)[1].fired.total()
     if not firings or not predicate(attempt(0)[0]):
-        return Culprit(item, index, None, None, str(before), str(after))
+        return Culprit(item, index, None, None, names.text(before), names.text(after))
     good, bad = 0, firings
     while bad - good > 1:
         middle = (good + bad) // 2
         good, bad = (middle, bad) if predicate(attempt(middle)[0]) else (good, middle)
     module, log = attempt(bad)
     rule, operation = log.trace[-1]
-    return Culprit(item, index, rule, operation, str(attempt(good)[0]), str(module))
+    text = names.text(attempt(good)[0])
+    return Culprit(item, index, rule, operation, text, names.text(module))
 
 
 def same_outputs(

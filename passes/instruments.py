@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lutra.ir.core import Module
+from lutra.ir.naming import Names
 from lutra.passes.base import Context, Pass
 
 
@@ -80,21 +81,22 @@ def count_ops(module: Module) -> Counter[str]:
 
 @dataclass
 class Snapshots(Instrument):
-    """Keeps the module's text after each pass.
+    """Keeps the module's text after each pass. Values keep their names from one to the next.
 
     only: names of passes to keep; none keeps all.
     """
 
     only: frozenset[str] = frozenset()
     texts: list[tuple[str, str]] = field(default_factory=list)
+    _names: Names = field(default_factory=Names, repr=False)
 
     def before(self, item: Pass, module: Module, context: Context) -> None:
         if not self.texts:
-            self.texts.append(("input", str(module)))
+            self.texts.append(("input", self._names.text(module)))
 
     def after(self, record: Record, module: Module, context: Context) -> None:
         if not self.only or record.item.name in self.only:
-            self.texts.append((record.item.name, str(module)))
+            self.texts.append((record.item.name, self._names.text(module)))
 
     def diffs(self) -> Iterator[tuple[str, str]]:
         """(pass, unified diff against the snapshot before) for each pass that changed the text."""

@@ -41,7 +41,13 @@ def test_names_of_what_stays_outlast_what_goes() -> None:
     rewriter = Rewriter(graph)
     rewriter.replace(ops[1], ops[0].result)
     gone, come = changed(before, names.text(module))
-    assert [line[:2] for line in gone] == ["%x", "%0", "%1", "%2", "%3"]  # origins and ranges change
+    assert [line[:2] for line in gone] == [
+        "%x",
+        "%0",
+        "%1",
+        "%2",
+        "%3",
+    ]  # origins and ranges change
     assert [line[:2] for line in come] == ["%x", "%1", "%2", "%3"]
 
 

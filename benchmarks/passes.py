@@ -121,6 +121,7 @@ def synthetic(
     recipe: Callable[[int], Recipe],
     sizes: Sequence[int],
     repeats: int,
+    patience: float,
 ) -> list[Series]:
     found: dict[tuple[str, str], Series] = {}
     for size in sizes:
@@ -128,7 +129,7 @@ def synthetic(
         for name, tasks in level.items():
             for task in tasks(steps):
                 series = found.setdefault((task.name, name), Series(task.name, name))
-                series.measure(task, size, max(repeats, min(20, 10_000 // size)), PATIENCE)
+                series.measure(task, size, max(repeats, min(20, 10_000 // size)), patience)
     return sorted(found.values(), key=lambda series: ORDER.index(series.task))
 
 
@@ -138,7 +139,7 @@ ORDER = (
 )
 
 
-def zoo(repeats: int) -> dict[str, list[Series]]:
+def zoo(repeats: int, patience: float) -> dict[str, list[Series]]:
     """The nets of the onnx package by name, in all frameworks that read ONNX."""
     found: dict[str, list[Series]] = {}
     peer = import_module("benchmarks.peer_onnx") if installed("onnx-ir", "onnxscript") else None
@@ -158,7 +159,7 @@ def zoo(repeats: int) -> dict[str, list[Series]]:
         for framework, tasks in runs:
             for task in tasks:
                 series = Series(task.name, framework)
-                series.measure(task, size, repeats, PATIENCE)
+                series.measure(task, size, repeats, patience)
                 found[name].append(series)
     return found
 
@@ -214,6 +215,9 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="nodes")
     parser.add_argument("--repeats", type=int, default=3, help="runs, of which the fastest counts")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE, help="seconds after which a run is given up"
+    )
     parser.add_argument("--no-zoo", action="store_true", help="synthetic graphs only")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
@@ -222,10 +226,12 @@ def main() -> None:
     results: dict[str, list[Series]] = {}
     recipes = {"integer": integer_recipe, "float": float_recipe}
     for level, runs in frameworks().items():
-        results[level] = synthetic(runs, recipes[level], options.sizes, options.repeats)
+        results[level] = synthetic(
+            runs, recipes[level], options.sizes, options.repeats, options.patience
+        )
         print(f"\n{level} level, microseconds per node\n{table(results[level])}", flush=True)
     if not options.no_zoo:
-        nets = zoo(options.repeats)
+        nets = zoo(options.repeats, options.patience)
         print(f"\nnets of the onnx package, microseconds per node\n{zoo_table(nets)}", flush=True)
         results |= nets
     print()

@@ -128,9 +128,18 @@ class PostTrainingAffineQuantization(ONNXConverter):
 
 
 class PostTrainingQATImporter(ONNXConverter):
-    """Takes over the quantization that a model brings; `n_bits` is for what it leaves as floats."""
+    """Takes over the quantization that a model brings.
+
+    That is what quantizers in the model say, and weights that are multiples of one step, of
+    `n_bits` bits at most. `n_bits` is for the rest, too: activations that take few values, from
+    least to greatest, keep them all where it is their number of bits.
+    """
 
     exact_road = rounded_road = "qat"
+
+    def _road(self, rounding: Rounding | None) -> str:
+        steps = f"import-quantized,clean,find-grids{{bits={max(2, self.n_bits_op_weights)}}}"
+        return f"{steps},{super()._road(rounding)}"
 
 
 def _named(model: NumpyModule, arrays: Sequence[Any]) -> dict[str, Any]:

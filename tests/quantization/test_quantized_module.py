@@ -97,7 +97,7 @@ def test_converters_say_their_bits() -> None:
     converter = PostTrainingQATImporter({"op_inputs": 3, "op_weights": 2}, NumpyModule(mlp()))
     assert converter.n_bits_model_inputs == converter.n_bits_model_outputs == 5
     assert (converter.n_bits_op_inputs, converter.n_bits_op_weights) == (3, 2)
-    assert converter.pipeline == "qat{weights=2,activations=3,inputs=5}"
+    assert converter.pipeline.endswith(",find-grids{bits=2},qat{weights=2,activations=3,inputs=5}")
 
 
 def test_automatic_rounding_takes_no_more_bits_than_it_needs() -> None:

@@ -159,3 +159,30 @@ def test_quantization_that_torch_models_bring() -> None:
     module = compile_torch_model(model, x, import_qat=True, p_error=0.01)
     np.testing.assert_allclose(module.forward(x), expected, atol=0.02)
     assert module.input_quantizers[0].n_bits == 8
+
+
+class Steps(nn.Module):
+    """Rounds to a few values, as hand-written quantization does."""
+
+    def __init__(self, steps: int, largest: float) -> None:
+        super().__init__()
+        self.scale = largest / steps
+        self.steps = steps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.round(torch.clamp(x / self.scale, 0, self.steps)) * self.scale
+
+
+def test_quantization_that_models_say_by_floats_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Steps(15, 1.0), nn.Linear(3, 8), Steps(7, 0.9), nn.Linear(8, 2))
+    with torch.no_grad():
+        for layer in (model[1], model[3]):
+            step = layer.weight.abs().max() / 3
+            layer.weight.copy_(torch.round(layer.weight / step) * step)
+    x = np.random.default_rng(0).uniform(0, 1, (500, 3)).astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.tensor(x)).numpy()
+    n_bits = {"op_inputs": 3, "op_weights": 3, "model_inputs": 4}
+    module = compile_torch_model(model, x, import_qat=True, n_bits=n_bits)
+    np.testing.assert_allclose(module.forward(x), expected, atol=1e-4)

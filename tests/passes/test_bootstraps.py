@@ -18,7 +18,10 @@ from lutra.passes import Context, Pipeline
 from lutra.testing.nets import Net
 
 MODELS = Path(__file__).parents[2] / "examples" / "models"
-ROADS = ("default", "default{weights=8,activations=8,inputs=8,rounding=none,margin=none}")
+ROADS = (
+    "default{rounding=6,split=none}",
+    "default{weights=8,activations=8,inputs=8,rounding=none,margin=none}",
+)
 
 
 def bootstraps(module: Module) -> dict[str, int]:
@@ -31,7 +34,7 @@ def bootstraps(module: Module) -> dict[str, int]:
     return counts
 
 
-def compiled(net: Net, *outputs: Value, road: str = "default") -> Module:
+def compiled(net: Net, *outputs: Value, road: str = ROADS[0]) -> Module:
     """The circuit, which is near the floats, of a net that returns these values."""
     module = net.returns(*outputs)
     feeds = net.samples(64)
@@ -206,7 +209,7 @@ def counted(name: str) -> tuple[dict[str, int], float]:
         x, test = data["x_train"][:500, None], data["x_test"][:200, None]
     module = import_model(MODELS / f"{name}.onnx")
     floats = Program(module.clone()).run({"x": test})[0]
-    Pipeline.parse("default").execute(module, Context(samples={"x": x}))
+    Pipeline.parse(ROADS[0]).execute(module, Context(samples={"x": x}))
     integers = Program(module).run({"x": test})[0]
     return bootstraps(module), float(np.mean(answers(floats) == answers(integers)))
 

@@ -82,6 +82,13 @@ TWICE = """
 %2 = sub %0, %1
 return %2
 """
+STEPS = """
+%x = input : float32[1x2]
+%w = constant value=[[0.3, -0.1], [0.0, 0.2]] : float32[2x2]
+%0 = onnx.MatMul %x, %w : float32[1x2]  loc "fc1"
+return %0, names=["y"]
+"""
+
 CONSTANTS = """
 %x = input : float32[2]
 %0 = constant value=float32 [1.0, 2.0]
@@ -359,6 +366,14 @@ FAULTS = [
         ("fold_constants",),
         "sealed(array[0])",
         "sealed(array[0][::-1])",
+    ),
+    Fault(
+        "find-grids",
+        "sign lost",
+        STEPS,
+        ("find_grids",),
+        "return integers.astype(np.int64)",
+        "return np.abs(integers).astype(np.int64)",
     ),
     Fault(
         "center",

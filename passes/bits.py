@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
-from lutra.ir.errors import PipelineError
+from lutra.ir.core import Module
+from lutra.ir.errors import PipelineError, did_you_mean
+from lutra.passes.base import Pass
 
 Bits: TypeAlias = int | tuple[tuple[str, int], ...]
 """One number for all layers, or (pattern, bits) pairs: the first pattern that matches one of the
 layer's ONNX node names decides."""
+
+
+Patterns: TypeAlias = tuple[tuple[str, int], ...]
+
+
+class BitsError(PipelineError):
+    """An option gives no bits to a layer: P002."""
+
+    def __init__(self, bits: Patterns, option: str, names: Sequence[str]) -> None:
+        super().__init__(
+            "P002",
+            f"option `{option}` gives no bits to this layer",
+            nodes=names,
+            help=f'add a default: {option}={{..., "*"=8}}',
+        )
+        self._bits, self._option = bits, option
+
+    def of(self, item: Pass) -> BitsError:
+        """The same by the name that the option has in a pass, which stands for the failing one."""
+        options = item.options()
+        if options.get(self._option) == self._bits:
+            return self
+        own = [name for name, value in options.items() if value == self._bits]
+        return BitsError(self._bits, own[0], self.nodes) if own else self
 
 
 def bits_for(bits: Bits, names: Sequence[str], option: str) -> int:
@@ -18,14 +45,39 @@ def bits_for(bits: Bits, names: Sequence[str], option: str) -> int:
     if isinstance(bits, int):
         return bits
     for pattern, number in bits:
-        if any(fnmatchcase(name, pattern) for name in names) or pattern == "*":
+        if _matches(pattern, names):
             return number
-    raise PipelineError(
-        "P002",
-        f"option `{option}` gives no bits to this layer",
-        nodes=names,
-        help=f'add a default: {option}={{..., "*"=8}}',
-    )
+    raise BitsError(bits, option, names)
+
+
+def _matches(pattern: str, names: Iterable[str]) -> bool:
+    return pattern == "*" or any(fnmatchcase(name, pattern) for name in names)
+
+
+def check_patterns(items: Iterable[Pass], module: Module) -> None:
+    """Error P002 for a pattern in the passes' options that no node of the module matches."""
+    names = {name for graph in module.graphs.values() for op in graph.ops for name in op.loc}
+    for item in items:
+        for option, pattern in _patterns(item):
+            if not _matches(pattern, names):
+                near = did_you_mean(pattern.strip("*"), sorted(names)) if names else ""
+                raise PipelineError(
+                    "P002",
+                    f"option `{option}` of pass `{item.name}`: no layer matches {pattern!r}",
+                    help=near or "the model's nodes have no names",
+                )
+
+
+def _patterns(item: Pass) -> Iterator[tuple[str, str]]:
+    """Options and the patterns in them."""
+    for option, value in item.options().items():
+        if isinstance(value, tuple) and Patterns in _alternatives(type(item), option):
+            for pattern, _ in value:
+                yield option, pattern
+
+
+def _alternatives(cls: type[Pass], option: str) -> tuple[object, ...]:
+    return typing.get_args(typing.get_type_hints(cls)[option])
 
 
 def check_bits(bits: Bits, option: str, low: int = 1, high: int = 16) -> None:

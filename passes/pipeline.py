@@ -14,6 +14,7 @@ from lutra.ir.errors import PipelineError, VerifyError, did_you_mean
 from lutra.ir.verifier import verify
 from lutra.passes import files, spelling
 from lutra.passes.base import Context, Contract, Lossy, Notes, Pass
+from lutra.passes.bits import BitsError, check_patterns
 from lutra.passes.instruments import Instrument, Record
 from lutra.passes.ordering import check_order
 from lutra.passes.rules import RuleLog
@@ -104,10 +105,12 @@ class Pipeline(Pass):
         """Run every pass on the module in place and verify the module after each.
 
         Returns what each pass did, groups included. Errors: P009 if a pass lacks what it requires,
-        found before anything runs; what a pass raises; P004 if a pass leaves the module invalid.
+        and P002 if an option names a layer that is not there, found before anything runs; what a
+        pass raises; P004 if a pass leaves the module invalid.
         """
         verify(module)
         check_order(self.flat(), module)
+        check_patterns(_written(self.items), module)
         return _Run(module, context or Context(), instruments).items(self.items)
 
     def __str__(self) -> str:
@@ -123,6 +126,12 @@ def is_one(item: Pass) -> bool:
     """Whether a pass does its work itself, and does not stand for others."""
     inner = item.expand()
     return len(inner) == 1 and inner[0] is item
+
+
+def _written(items: Sequence[Pass]) -> Iterator[Pass]:
+    """The passes as they were written, whatever they stand for."""
+    for item in items:
+        yield from _written(item.items) if isinstance(item, Pipeline) else (item,)
 
 
 def _flatten(items: Sequence[Pass]) -> Iterator[Pass]:
@@ -180,7 +189,10 @@ class _Run:
     def _item(self, item: Pass) -> Record:
         if not is_one(item):
             start = time.perf_counter()
-            records = tuple(self.items(item.decide(self.module, self.context)))
+            try:
+                records = tuple(self.items(item.decide(self.module, self.context)))
+            except BitsError as error:
+                raise error.of(item) from error
             changes = sum(record.changes for record in records)
             return Record(item, changes, time.perf_counter() - start, records)
         for instrument in self.instruments:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lutra.passes.base import Lossy, Pass, Within
-from lutra.passes.bits import Bits
+from lutra.passes.bits import Bits, check_bits
 from lutra.passes.calibrate import Calibrate, Method
 from lutra.passes.canonicalize import Canonicalize
 from lutra.passes.center import Center
@@ -86,6 +86,9 @@ class Wide(Pass):
     symmetric: bool = True
     split: float | None = SplitLookUps.error
 
+    def __post_init__(self) -> None:
+        _check_bits(self)
+
     def expand(self) -> Sequence[Pass]:
         return (
             *_to_integers(self, FINE, self.per_channel, 0.0 if self.margin is None else HEADROOM),
@@ -117,6 +120,9 @@ class Narrow(Pass):
     per_channel: bool = True
     symmetric: bool = True
     accumulator: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_bits(self)
 
     def expand(self) -> Sequence[Pass]:
         return (
@@ -170,6 +176,9 @@ class Default(Pass):
     accumulator: int | None = None
     tolerance: float = 0.05
 
+    def __post_init__(self) -> None:
+        _check_bits(self)
+
     @property
     def chooses(self) -> bool:
         """Whether it tries several pipelines."""
@@ -203,6 +212,14 @@ class Default(Pass):
         return {name: getattr(self, name) for name in names}
 
 
+def _check_bits(options: Wide | Narrow | Default | Qat) -> None:
+    """Error P002 by the names that the options have here."""
+    for name in ("weights", "output_weights", "activations", "inputs", "rounding"):
+        bits = getattr(options, name, None)
+        if bits not in (None, "auto"):
+            check_bits(bits, name, low=1 if name in ("activations", "inputs") else 2)
+
+
 def _at_most(bits: Bits, most: int) -> Bits:
     if isinstance(bits, int):
         return min(bits, most)
@@ -234,6 +251,9 @@ class Qat(Pass):
     exact: bool = False
     margin: Margin | None = None
     method: Method = "minmax"
+
+    def __post_init__(self) -> None:
+        _check_bits(self)
 
     def expand(self) -> Sequence[Pass]:
         circuit = _to_circuit(self, self.rounding, self.exact)

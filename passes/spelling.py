@@ -214,7 +214,7 @@ def make(cls: type[Pass], options: dict[str, Any]) -> Pass:
 
 
 @cache
-def _options(cls: type[Pass]) -> dict[str, Any]:
+def _options(cls: Any) -> dict[str, Any]:
     """Names and types of a pass's options."""
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}

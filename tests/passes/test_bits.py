@@ -46,6 +46,14 @@ def test_limits() -> None:
     assert highest(5) == highest((("a", 5), ("*", 2))) == 5
 
 
+@pytest.mark.parametrize("preset", ["wide", "narrow", "default", "qat"])
+@pytest.mark.parametrize("bits", ["99", '{"a"=4,"*"=99}'])
+def test_presets_name_their_own_options(preset: str, bits: str) -> None:
+    for option in ("weights", "activations", "inputs"):
+        with pytest.raises(PipelineError, match=f"P002.*`{option}` is 99, not within"):
+            Pipeline.parse(f"{preset}{{{option}={bits}}}")
+
+
 def three_layers() -> tuple[Net, Module]:
     """Gemm/1, Relu/2, Gemm/3, Relu/4, Gemm/5."""
     net = Net(x=(1, 6))
@@ -102,3 +110,29 @@ def test_layers_of_the_default_pipeline() -> None:
 def test_an_unknown_layer_is_an_error() -> None:
     with pytest.raises(PipelineError, match=r"P002.*gives no bits to this layer"):
         quantized('clean,calibrate,quantize{weights={"Gemm/1"=2}}')
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        'wide{weights={"Gem*/3x"=4,"*"=6}}',
+        'default{weights={"Gem*/3x"=4,"*"=6}}',
+        '(clean,narrow{activations={"Gem*/3x"=4,"*"=6}})',
+        'clean,calibrate,quantize{weights={"Gem*/3x"=4,"*"=6}}',
+    ],
+)
+def test_patterns_that_match_no_layer(pipeline: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        quantized(pipeline)
+    assert caught.value.code == "P002"
+    assert "no layer matches 'Gem*/3x'" in caught.value.message
+    assert "weights" in caught.value.message or "activations" in caught.value.message
+    assert caught.value.help == "did you mean 'Gemm/3'?"
+
+
+def test_layers_without_bits_are_named_with_the_option_that_was_written() -> None:
+    with pytest.raises(PipelineError, match="option `weights` gives no bits") as caught:
+        quantized('wide{weights={"Gemm/1"=4},rounding=6}')
+    assert caught.value.help == 'add a default: weights={..., "*"=8}'
+    with pytest.raises(PipelineError, match="option `bits` gives no bits"):
+        quantized('clean,calibrate{method=mse,bits={"Gemm/1"=4}}')

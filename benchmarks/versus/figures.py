@@ -37,8 +37,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds: of compiling to an executable, of predicting the test set in the clear, and of
-    simulating one sample."""
+    """Processor seconds: of compiling to an executable, of predicting the test set in the clear,
+    and of simulating one sample."""
 
     compile: float
     clear: float

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
@@ -118,7 +118,7 @@ def same_settings(configuration: Configuration) -> str:
 
 
 def speed(subject: Subject, configuration: Configuration, calibration: int, runs: int) -> Speed:
-    """Seconds at the same settings: from the ONNX file to the executable, and of predictions.
+    """Processor seconds at the same settings: from ONNX file to executable, and of predictions.
 
     `precision` is Concrete ML's strategy, too.
     """
@@ -127,12 +127,12 @@ def speed(subject: Subject, configuration: Configuration, calibration: int, runs
     p_error = configuration.p_error or DEFAULT_P_ERROR
     seconds = []
     for _ in range(runs):
-        start = perf_counter()
+        start = process_time()
         model = lutra.compile(
             subject.model, x, same_settings(configuration), p_error=p_error, options=options
         )
         _ = model.executable
-        seconds.append(perf_counter() - start)
+        seconds.append(process_time() - start)
     test = shaped(model, subject.test)
     return Speed(
         compile=min(seconds),
@@ -142,12 +142,12 @@ def speed(subject: Subject, configuration: Configuration, calibration: int, runs
 
 
 def best(run: Callable[[], object], seconds: float, repeats: int) -> float:
-    """Shortest of some runs, in seconds: at most `repeats`, and no more after `seconds`."""
+    """Processor seconds of the shortest run: at most `repeats`, and no more after `seconds`."""
     times: list[float] = []
     while len(times) < repeats and sum(times) < seconds:
-        start = perf_counter()
+        start = process_time()
         run()
-        times.append(perf_counter() - start)
+        times.append(process_time() - start)
     return min(times)
 
 

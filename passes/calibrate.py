@@ -24,6 +24,8 @@ from lutra.passes.probing import Probe
 from lutra.passes.quantize import affine_quantized
 from lutra.passes.statistics import Histogram
 
+ONE_SAMPLE = "ranges from a single calibration sample, beyond which inputs are likely to reach"
+
 Method: TypeAlias = Literal["minmax", "percentile", "mse", "entropy", "auto"]
 
 
@@ -65,6 +67,8 @@ class Calibrate(Pass):
         groups = flow.groups()
         if not groups:
             return
+        if len(next(iter(context.calibration(self.name).values()))) == 1:
+            context.notes.choices.append(ONE_SAMPLE)
         histograms = self._histograms(graph, groups, context)
         _note_reference(graph, groups, context)
         ranges = [

@@ -13,6 +13,7 @@ from lutra.ir.types import Array, Tensor
 from lutra.passes import Context, Pipeline, calibrators
 from lutra.passes.quantize import affine_quantized
 from lutra.passes.statistics import Histogram
+from lutra.testing.nets import Net
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.standard_normal(20000).astype(np.float32)
@@ -118,3 +119,12 @@ def test_values_that_are_no_numbers() -> None:
     context = Context(samples={"x": np.full((3, 1, 4), np.nan, np.float32)})
     with pytest.raises(InputError, match="C002"):
         Pipeline.parse("calibrate").execute(network(1), context)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_sample_is_few(count: int) -> None:
+    net = Net(0, x=(1, 4))
+    module = net.returns(net.dense(net.x[0], 3))
+    context = Context(samples=net.samples(count))
+    Pipeline.parse("clean,calibrate").execute(module, context)
+    assert len(context.notes.choices) == (count == 1)

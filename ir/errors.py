@@ -56,6 +56,25 @@ CODES = {
 }
 
 
+WAYS_OUT = {
+    "A001": "copy the file again, or save the model once more",
+    "A002": "copy the file again, or save the model once more",
+    "F001": "check the file with `onnx.checker`, or export the model once more",
+    "F003": "give the shapes of the inputs: shapes={name: [...]}, or --shape name=...",
+    "F006": "run the model in onnxruntime alone: it has to run there first",
+    "I003": "drop these samples or fill the gaps",
+    "P004": "a mistake in the pass: see it again with `lutra opt --reproducer`, and report it",
+    "P007": "install the plugin again, or uninstall it: `lutra plugins` lists them all",
+    "T001": "look at the line that is shown: the text is what `lutra opt` prints",
+    "V001": "look at the operation's page in the IR's documentation",
+    "V002": "put an operation behind those whose results it reads",
+    "V003": "replace the value's uses before, as `Rewriter.replace` does",
+    "X004": "run the trial alone: memory is the usual reason",
+    "X005": "read the message: the metric or pass that raised it is at fault",
+}
+"""Ways out of errors that name none themselves: the message says what differs from case to case."""
+
+
 class Error(Exception):
     """A problem that the user can act on.
 

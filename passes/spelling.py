@@ -194,7 +194,7 @@ class _Parser:
 
 def make(cls: type[Pass], options: dict[str, Any]) -> Pass:
     """A pass with options checked against its fields' types (P002)."""
-    fields = _options(cls)
+    fields = _options(typing.cast(Any, cls))  # protocols take no class for hashable
     for name, value in options.items():
         if name not in fields:
             way_out = did_you_mean(name, list(fields)) if fields else "it has no options"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lutra.ir.errors import CODES
 from lutra.ir.parser import parse_module
 from lutra.ir.text import text_of_module
 
@@ -93,6 +94,13 @@ def assert_python_prints(page: Path, folder: Path, path: Path | None = None) -> 
     _, *found = run([sys.executable, "page.py"], folder, path).split(f"{marker}\n")
     for text, printed in zip(wanted, found, strict=True):
         assert_prints(text, printed)
+
+
+def test_every_error_has_a_way_out() -> None:
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([A-Z]\d{3})` \| (.+) \| (.*) \|$", page, flags=re.M)
+    assert [code for code, _, _ in rows] == list(CODES)
+    assert not [code for code, _, way_out in rows if not way_out.strip()]
 
 
 def test_generated_pages_are_up_to_date() -> None:

@@ -32,7 +32,11 @@ def nondecreasing() -> str:
 
 def error_codes() -> str:
     helps = _helps()
-    rows = [(f"`{c}`", meaning, "; ".join(helps.get(c, []))) for c, meaning in errors.CODES.items()]
+    ways_out = {code: "; ".join(helps.get(code, [])) for code in errors.CODES}
+    rows = [
+        (f"`{code}`", meaning, ways_out[code] or errors.WAYS_OUT[code])
+        for code, meaning in errors.CODES.items()
+    ]
     return table(("code", "meaning", "way out"), *rows)
 
 

@@ -110,7 +110,7 @@ def test_bits_by_layer_and_role() -> None:
     found = {op.loc: op.hi for op in module.main.of(Observe)}
     assert found[("relu",)] < 3
     with pytest.raises(PipelineError, match=r"P002.*gives no bits to this layer"):
-        Pipeline.parse('calibrate{method=mse,bits={"conv"=3}}').execute(
+        Pipeline.parse('calibrate{method=mse,bits={"fc1"=3}}').execute(
             network(1), Context(samples={"x": x})
         )
 

@@ -145,18 +145,26 @@ class Search:
         """Look around the best setting; whether a cheaper one was found."""
         assert self.best is not None
         best = self.best
-        fewer = [s for v, _ in best.setting.bits if (s := best.setting.moved(v, -1)) is not None]
+        fewer = [
+            moved
+            for variable, _ in best.setting.bits
+            for by in ((-1, -2) if variable[0] == "rounding" else (-1,))
+            if (moved := best.setting.moved(variable, by)) is not None
+        ]
         self.evaluate([*fewer, *self._variants(best.setting)])
         moves = self._moves(best, fewer)
         good = [self._change(best, found) for found in moves if self.keeps(found.point)]
         if len(good) > 1:
-            self.evaluate([best.setting.changed(_union(good[:n])) for n in range(2, len(good) + 1)])
+            together = (_union(good[:n]) for n in range(2, len(good) + 1))
+            self.evaluate([best.setting.changed(changes) for changes in together])
         if self.best == best:
             self.evaluate(list(self._swaps(best, moves)))
         return self.best != best and len(self.outcomes) < self.limit
 
     def _variants(self, setting: Setting) -> Iterable[Setting]:
-        """The same bits with other ranges."""
+        """The same bits with other ranges, or exactly rounded."""
+        if self.brings and setting.rounding and not self.exact:
+            yield dataclasses.replace(setting, exact=not setting.exact)
         if not self.brings:
             other: Method = "minmax" if setting.method == "mse" else "mse"
             yield dataclasses.replace(setting, method=other)
@@ -198,5 +206,5 @@ class Search:
 def _union(changes: Iterable[Mapping[Variable, int]]) -> dict[Variable, int]:
     merged: dict[Variable, int] = {}
     for change in changes:
-        merged.update(change)
+        merged = {**change, **merged}  # of two moves of one variable, the one that is worth more
     return merged

@@ -136,7 +136,7 @@ def speed(subject: Subject, configuration: Configuration, calibration: int, runs
     test = shaped(model, subject.test)
     return Speed(
         compile=min(seconds),
-        clear=best(lambda: model.predict(test), 1.0, 20),
+        clear=best(lambda: model.predict(test), 2.0, 500),
         simulate=best(lambda: model.predict(test, mode="simulate"), 2.0, 5) / len(test),
     )
 

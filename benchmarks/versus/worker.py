@@ -136,7 +136,7 @@ def speed(request):
     module.forward(few[:1], fhe="simulate")  # the first one compiles the simulation
     return {
         "compile": min(seconds),
-        "clear": best(lambda: module.forward(x, fhe="disable"), 1.0, 20),
+        "clear": best(lambda: module.forward(x, fhe="disable"), 2.0, 500),
         "simulate": best(lambda: module.forward(few, fhe="simulate"), 5.0, 5) / len(few),
     }
 

@@ -174,7 +174,7 @@ def test_violations_are_counted_by_layer(model: lutra.Model) -> None:
     narrow = lutra.compile(mlp(), 0.1 * points(), "default{inputs=12}")
     narrow.predict(points())
     assert narrow.violations == {}  # the encoder clamps
-    few = lutra.compile(mlp(), np.array([[0.1, 0.1], [-1, 1]]), "default{margin=0.0}")
+    few = lutra.compile(mlp(), np.array([[0.1, 0.1], [-1, 1]]), "default{margin=0.0,split=none}")
     few.predict(np.array([[1, -1], [1, 1], [-1, -1]]))
     assert few.violations.keys() == {"fc1"}
     assert few.violations["fc1"] > 0

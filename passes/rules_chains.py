@@ -7,6 +7,7 @@ functions would take k² steps, and make k² operations on the way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _is_movement(op: Onnx) -> bool:
 
 
 def _size(value: Value) -> int:
-    return int(np.prod(value.shape, dtype=np.int64))
+    return prod(value.shape)
 
 
 def _source(op: Onnx) -> Value | None:

@@ -53,14 +53,17 @@ def test_trials_leave_rows_and_run_once(file: Path) -> None:
         "logreg14 default{rounding=5} 3/4",
         "logreg14 default{rounding=6} 4/4",
     ]
-    assert [(row["model"], row["r"], row["lookup_bits"]) for row in rows] == [
-        ("iris_fc", 5, 5),
-        ("iris_fc", 6, 6),
-        ("logreg14", 5, 0),
-        ("logreg14", 6, 0),
+    assert [(row["model"], row["r"]) for row in rows] == [
+        *(("iris_fc", 5), ("iris_fc", 6)),
+        *(("logreg14", 5), ("logreg14", 6)),
     ]
+    widest = [int(str(row["lookup_bits"])) for row in rows]
+    assert widest[0] == 5
+    assert widest[1] in (5, 6)  # large look-ups may be split
+    assert widest[2:] == [0, 0]
     counts = [int(str(row["pbs"])) for row in rows]
-    assert 40 < min(counts[:2]) <= max(counts[:2]) <= 60
+    assert 40 < counts[0] <= 60
+    assert 40 < counts[1] <= 3 * 60
     assert counts[2:] == [0, 0]
     assert all(0.9 < float(row["accuracy"]) <= 1 and float(row["seconds"]) > 0 for row in rows)
     assert "numpy 1." in str(rows[0]["versions"])

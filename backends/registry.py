@@ -57,4 +57,3 @@ def find(name: str) -> Backend:
     if found is None:
         raise BackendError("B001", f"no backend {name!r}", help=did_you_mean(name, names()))
     return found
-

@@ -26,8 +26,8 @@ class FitTables(FuseRegions):
     cells keep to it, and made monotone where the function is. Look-ups are fitted in order, each
     on the inputs that the ones before it, fitted already, produce.
 
-    No preset does it: behind `fit-weights`, which aims at the float model already and leaves no mean
-    error to tables, the error on unseen samples changed by -4 to +2 % in ten settings.
+    No preset does it: behind `fit-weights`, which aims at the float model already and leaves no
+    mean error to tables, the error on unseen samples changed by -4 to +2 % in ten settings.
 
     Needs `calibrate` in the same run, which keeps the float model for comparison; without it, all
     tables are the function itself.

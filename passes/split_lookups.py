@@ -17,6 +17,9 @@ from lutra.passes.splits import Split, split
 GROWTH = 2.0**16
 """Growth of noise before look-ups that is assumed when prices are compared: wide weights."""
 
+WIDEST = 12
+"""Bits of the widest look-ups that are tried; the time that takes doubles with every bit."""
+
 
 @dataclass(frozen=True)
 class SplitLookUps(Pass):
@@ -63,16 +66,20 @@ class SplitLookUps(Pass):
     def _cheapest(self, op: Lookup, context: Context) -> Split | None:
         if isinstance(op.x.owner, Round) and op.x.owner.exact:
             return None
-        levels = np.ptp(op.table, axis=-1).max()
-        best, least = None, context.prices.look_up(op.index_bits, GROWTH)
-        for coarse, fine in _sizes(op.index_bits):
-            cost = sum(context.prices.look_up(bits, GROWTH) for bits in (coarse, coarse, fine))
-            if cost >= least:
-                continue
+        if op.index_bits > WIDEST:
+            return None
+
+        def price(*bits: int) -> float:
+            return sum(context.prices.look_up(each, GROWTH) for each in bits)
+
+        tolerance = self.error * np.ptp(op.table, axis=-1).max()
+        for coarse, fine in sorted(_sizes(op.index_bits), key=lambda c: price(c[0], *c)):
+            if price(coarse, coarse, fine) >= price(op.index_bits):
+                return None
             candidate = split(op.table, coarse)
-            if candidate.error <= self.error * levels:
-                best, least = candidate, cost
-        return best
+            if candidate.error <= tolerance:
+                return candidate
+        return None
 
 
 def _cheaper(graph: Graph, found: Sequence[tuple[Lookup, Split]], context: Context) -> bool:

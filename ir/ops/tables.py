@@ -11,7 +11,6 @@ from lutra.ir import arith
 from lutra.ir.core import Op, Value, op
 from lutra.ir.types import Array, Int, Ints, broadcasts_to, compress, extent, frozen, frozen_ints
 
-
 REFUSED, NEGACYCLIC = "refused", "negacyclic"
 """What becomes of look-ups whose input's range leaves the table."""
 

@@ -18,10 +18,8 @@ from lutra.passes import Context, Pipeline
 from lutra.testing.nets import Net
 
 MODELS = Path(__file__).parents[2] / "examples" / "models"
-ROADS = (
-    "default{rounding=6,split=none}",
-    "default{weights=8,activations=8,inputs=8,rounding=none,margin=none}",
-)
+ROUNDED = "wide{split=none}"
+ROADS = (ROUNDED, "default{weights=8,activations=8,inputs=8,rounding=none,margin=none}")
 
 
 def bootstraps(module: Module) -> dict[str, int]:
@@ -34,7 +32,7 @@ def bootstraps(module: Module) -> dict[str, int]:
     return counts
 
 
-def compiled(net: Net, *outputs: Value, road: str = ROADS[0]) -> Module:
+def compiled(net: Net, *outputs: Value, road: str = ROUNDED) -> Module:
     """The circuit, which is near the floats, of a net that returns these values."""
     module = net.returns(*outputs)
     feeds = net.samples(64)

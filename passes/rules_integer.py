@@ -8,8 +8,10 @@ from lutra.ir.ops import (
     AddClear,
     Assume,
     Conv,
+    Gather,
     MatMul,
     MulClear,
+    Pad,
     Reshape,
     Slice,
     Transpose,
@@ -105,6 +107,36 @@ def factor_into_conv(op: MulClear, rw: Rewriter) -> Outcome:
     return None
 
 
+def gather_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
+    """gather(x) @ w -> x @ w', where columns of x are put in order: the rows of w instead"""
+    inner = op.x.owner
+    if not isinstance(inner, Gather) or not op.x.used_once:
+        return no("its operand is no gather used only here")
+    shape = inner.x.shape
+    which = inner.indices.reshape(-1, op.x.shape[-1])[0]
+    every = np.arange(inner.x.int_type.size).reshape(shape)
+    if shape[:-1] != op.x.shape[:-1] or which.max(initial=0) >= shape[-1]:
+        return no("its operand is not made of columns of another value")
+    if (inner.indices != every[..., which]).any():
+        return no("its operand is not made of columns of another value")
+    w = np.zeros((shape[-1], op.w.shape[1]), np.int64)
+    np.add.at(w, which, op.w)
+    rw.replace(op, MatMul(inner.x, w))
+    return None
+
+
+def pad_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
+    """pad(x) @ w -> x @ w', where columns of 0 are put beside x: without their rows of w"""
+    inner = op.x.owner
+    if not isinstance(inner, Pad) or not op.x.used_once:
+        return no("its operand is no pad used only here")
+    if inner.value or any(inner.before[:-1] + inner.after[:-1]):
+        return no("it pads with other than columns of 0")
+    start = inner.before[-1]
+    rw.replace(op, MatMul(inner.x, op.w[start : start + inner.x.shape[-1]]))
+    return None
+
+
 def factor_before_reshape(op: MulClear, rw: Rewriter) -> Outcome:
     """reshape(x) * c -> reshape(x * reshape(c)), so that the factor comes to the weights"""
     inner = op.x.owner
@@ -185,6 +217,8 @@ INTEGER_RULES = (
     term_before_assume,
     factor_into_matmul,
     factor_into_conv,
+    gather_into_matmul,
+    pad_into_matmul,
     factor_before_reshape,
     factor_before_transpose,
     drop_identity_reshape,

@@ -13,7 +13,7 @@ from benchmarks.checkerboard import Data, SimpleNet, checkerboard, trained
 from lutra.ir.types import Array
 from lutra.onnx import compile_onnx_model
 from lutra.quantization import PostTrainingAffineQuantization
-from lutra.torch import NumpyModule, build_quantized_module, compile_torch_model
+from lutra.torch import NumpyModule, compile_torch_model
 
 MODELS = Path(__file__).parents[2] / "examples" / "models"
 QAT = Path(__file__).parents[1] / "data" / "qat"
@@ -156,7 +156,7 @@ def test_quantization_that_torch_models_bring() -> None:
     x = np.random.default_rng(0).uniform(-1, 1, (100, 2)).astype(np.float32)
     with torch.no_grad():
         expected = model(torch.tensor(x)).numpy()
-    module = build_quantized_module(model, x, import_qat=True)
+    module = compile_torch_model(model, x, import_qat=True, p_error=0.01)
     np.testing.assert_allclose(module.forward(x), expected, atol=0.02)
     assert module.input_quantizers[0].n_bits == 8
 

@@ -38,11 +38,14 @@ class SimplifyLookUps(Pass):
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         steps: tuple[Callable[[Lookup, Rewriter], bool], ...]
         steps = (_compose, _straighten, _relate, _drop_constant_parts)
-        for op in list(graph.of(Lookup)):
-            for step in steps:
-                if op.graph is graph and step(op, rewriter):
-                    break
-        eliminate_dead_code(graph, rewriter)
+        before = -1
+        while rewriter.changes != before:  # what is left of one look-up may be simplified again
+            before = rewriter.changes
+            for op in list(graph.of(Lookup)):
+                for step in steps:
+                    if op.graph is graph and step(op, rewriter):
+                        break
+            eliminate_dead_code(graph, rewriter)
 
 
 def _compose(outer: Lookup, rewriter: Rewriter) -> bool:

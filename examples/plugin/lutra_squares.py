@@ -1,4 +1,4 @@
-"""A plugin for Lutra: the square of an encrypted value, by one look-up instead of two."""
+"""A plugin for Lutra: the square of an encrypted value, which is never negative."""
 
 from dataclasses import dataclass
 

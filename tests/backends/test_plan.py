@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lutra.backends import plan
-from lutra.backends.plan import Plan
+from lutra.backends.numpy import plan
+from lutra.backends.numpy.plan import Plan
 from lutra.ir.core import Graph
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Conv, Lookup, MatMul, Reshape

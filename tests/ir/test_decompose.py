@@ -124,7 +124,7 @@ def test_bootstraps_are_counted_before_and_after() -> None:
     assert pbs_count(graph) == pbs_count(decomposed(graph)) == 6
     sites = look_ups(graph)
     assert [site.op.opname for site in sites] == ["size", "spread"]
-    assert sites[0] == LookUpSite(sites[0].op, 3, 5, 5)
+    assert sites[0] == LookUpSite(sites[0].op, 3, 4, 4)
 
 
 def test_every_backend_takes_them() -> None:

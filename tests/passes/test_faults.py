@@ -47,6 +47,28 @@ MOVEMENTS = """
 %2 = slice %1, starts=[1, 2, 0], stops=[-3, -4, 1], steps=[-1, -1, 1]
 return %2
 """
+STRAIGHT = """
+%x = input : u2[2] in [0, 3]
+%0 = lookup %x, base=0, table=[[1, 3, 5, 7], [2, 5, 8, 11]]  loc "fc"
+return %0
+"""
+TWO_LOOK_UPS = """
+%x = input : u2[2] in [0, 3]
+%0 = lookup %x, base=0, table=[1, 3, 0, 2]  loc "one"
+%1 = lookup %0, base=0, table=[0, 5, 5, 1]  loc "other"
+return %1
+"""
+HOMOGENEOUS = """
+%x = input : float32[1x2]
+%w1 = constant value=[[8.0, 0.5], [-2.0, 0.25]] : float32[2x2]
+%b = constant value=[4.0, 1.0] : float32[2]
+%w2 = constant value=[[0.5, -0.25], [8.0, 2.0]] : float32[2x2]
+%0 = onnx.MatMul %x, %w1 : float32[1x2]  loc "fc1"
+%1 = onnx.Add %0, %b : float32[1x2]  loc "fc1"
+%2 = onnx.Relu %1 : float32[1x2]  loc "relu"
+%3 = onnx.MatMul %2, %w2 : float32[1x2]  loc "fc2"
+return %3
+"""
 CONV = """
 %x = input : u1[1x1x2x2] in [0, 1]
 %0 = conv %x, w=[[[[1, 2], [3, -4]]], [[[2, -1], [1, 1]]]]  loc "conv"
@@ -439,6 +461,38 @@ FAULTS = [
         ("partition",),
         "dict(zip(outputs, received, strict=True))",
         "dict(zip(outputs, received[::-1], strict=True))",
+    ),
+    Fault(
+        "simplify-lookups",
+        "slope of the neighbour",
+        STRAIGHT,
+        ("simplify_lookups",),
+        "scaled = MulClear(x, compress(slope)).result",
+        "scaled = MulClear(x, compress(np.roll(slope, 1))).result",
+    ),
+    Fault(
+        "simplify-lookups",
+        "tables in the wrong order",
+        TWO_LOOK_UPS,
+        ("simplify_lookups",),
+        "np.moveaxis(outer.eval(entries) if not moves",
+        "np.moveaxis(inner.eval(entries) if not moves",
+    ),
+    Fault(
+        "equalize",
+        "scale moved out, not in",
+        HOMOGENEOUS,
+        ("equalize",),
+        "second * _along(repeated, axis, second.ndim)",
+        "second / _along(repeated, axis, second.ndim)",
+    ),
+    Fault(
+        "equalize",
+        "constants forgotten",
+        HOMOGENEOUS,
+        ("equalize",),
+        "constant / behind",
+        "constant",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Runs circuits in the clear on whole batches: bit-exactly, or with the errors of real look-ups.
+"""The noise of bootstraps, in the clear.
 
 A programmable bootstrap reads its input with Gaussian noise. The probability that the noise moves
 it past half the distance between two neighbouring inputs is the circuit's `p_error`. So
@@ -19,36 +19,15 @@ J. Cryptology 2020, for the bootstrap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
 
-from lutra.backends.base import Limits
-from lutra.backends.plan import Plan
-from lutra.ir.analysis import pbs_count
 from lutra.ir.core import Graph, Op
-from lutra.ir.decompose import decomposed
-from lutra.ir.errors import InputError
 from lutra.ir.interpreter import Interpreter
-from lutra.ir.ops import Assume, Lookup, Max, Mul, Round
+from lutra.ir.ops import Lookup, Max, Mul, Round
 from lutra.ir.types import Array, Ints, Shape
-
-name = "numpy"
-limits = Limits()
-
-
-def emit(circuit: Graph, *, p_error: float = 0.0, seed: int | None = None) -> NumpyExecutable:
-    """Make a circuit ready to run in the clear; it must not change from then on.
-
-    p_error: probability that one look-up errs, 0 (bit-exact) or more, below 1.
-    seed: of the errors. Runs of one executable go on in the same sequence of random numbers.
-    """
-    if not 0 <= p_error < 1:
-        raise InputError("I005", f"p_error={p_error} is no probability below 1")
-    if not p_error:
-        return NumpyExecutable(Plan(circuit))
-    return NumpyExecutable(_Noisy(decomposed(circuit), p_error, np.random.default_rng(seed)))
 
 
 def sigma(p_error: float) -> float:
@@ -56,42 +35,7 @@ def sigma(p_error: float) -> float:
     return 0.5 / NormalDist().inv_cdf(1 - p_error / 2)
 
 
-class NumpyExecutable:
-    """A circuit that runs in the clear."""
-
-    def __init__(self, interpreter: Interpreter) -> None:
-        self._interpreter = interpreter
-
-    def run(self, *inputs: Array) -> tuple[Array, ...]:
-        """Integers (samples, *shape) for each input of the circuit; so the results."""
-        return self._interpreter.run(inputs)
-
-    @property
-    def violations(self) -> Mapping[Assume, int]:
-        """How many values each `assume` has seen outside its range so far."""
-        return dict(self._interpreter.violations)
-
-    @property
-    def statistics(self) -> Mapping[str, float]:
-        """Facts of the circuit and of the runs so far.
-
-        bootstraps: of one sample, those of exact rounding included.
-        p_error: of one look-up.
-        violations: values seen outside the range that an `assume` claims.
-        errors: look-ups that read another entry than their input's.
-        """
-        found = self._interpreter
-        exact = (op for op in found.graph.of(Round) if op.exact)
-        dropped = sum(op.lsbs * op.x.int_type.size for op in exact)
-        return {
-            "bootstraps": pbs_count(found.graph) + dropped,
-            "p_error": found.p_error if isinstance(found, _Noisy) else 0.0,
-            "violations": sum(found.violations.values()),
-            "errors": found.errors if isinstance(found, _Noisy) else 0,
-        }
-
-
-class _Noisy(Interpreter):
+class Noisy(Interpreter):
     """The reference meaning with the errors of bootstraps."""
 
     def __init__(self, graph: Graph, p_error: float, rng: np.random.Generator) -> None:

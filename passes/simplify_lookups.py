@@ -16,6 +16,10 @@ from lutra.passes.base import Context, Exact, Pass
 from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.lower_movement import movement_of
 
+PARTED = 10
+"""Bits of the widest look-ups in circuits whose tensors are taken apart. Concrete computes wider
+ones in another representation, of which it cannot put tensors together again."""
+
 
 @dataclass(frozen=True)
 class SimplifyLookUps(Pass):
@@ -29,7 +33,8 @@ class SimplifyLookUps(Pass):
     All that counts of a table are the entries that the input's range reaches, for each channel or
     element: channels that a ReLU always cuts off, functions that never leave their straight part,
     ReLU of x and of -x, tables that differ where nothing gets. Of a rounded value only look-ups
-    are made, as nothing else may read it.
+    are made, as nothing else may read it. Constant channels stay where a look-up of the graph has
+    more than 10 bits.
     """
 
     name = "simplify-lookups"
@@ -37,7 +42,9 @@ class SimplifyLookUps(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         steps: tuple[Callable[[Lookup, Rewriter], bool], ...]
-        steps = (_compose, _straighten, _relate, _drop_constant_parts)
+        steps = (_compose, _straighten, _relate)
+        if max((op.index_bits for op in graph.of(Lookup)), default=0) <= PARTED:
+            steps += (_drop_constant_parts,)
         before = -1
         while rewriter.changes != before:  # what is left of one look-up may be simplified again
             before = rewriter.changes

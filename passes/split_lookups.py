@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lutra.ir.core import Graph, Module, Value
+from lutra.ir.errors import VerifyError
 from lutra.ir.ops import Add, AddClear, Assume, Lookup, Round, Sub
 from lutra.ir.ops.tables import NEGACYCLIC
 from lutra.ir.rewriter import Rewriter
+from lutra.ir.verifier import verify_graph
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.splits import Split, split
 
@@ -83,7 +85,10 @@ class SplitLookUps(Pass):
 
 
 def _cheaper(graph: Graph, found: Sequence[tuple[Lookup, Split]], context: Context) -> bool:
-    """Whether all of it makes the whole circuit cheaper: noise and shared parameters count, too."""
+    """Whether all of it makes the whole circuit cheaper: noise and shared parameters count, too.
+
+    False also where a result that is off by a level could leave the table of a later look-up.
+    """
     twin = graph.clone()
     twins = dict(zip(graph.ops, twin.ops, strict=True))
     rewriter = Rewriter(twin)
@@ -91,6 +96,10 @@ def _cheaper(graph: Graph, found: Sequence[tuple[Lookup, Split]], context: Conte
         copy = twins[op]
         assert isinstance(copy, Lookup)
         _rewrite(copy, parts, rewriter)
+    try:
+        verify_graph(twin)
+    except VerifyError:
+        return False
     return bool(found) and context.prices.circuit(twin) < context.prices.circuit(graph)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from lutra.backends.concrete.client import Client
 from lutra.backends.concrete.emission import FUNCTION, Program
 from lutra.backends.concrete.native import Compiled
+from lutra.backends.concrete.signals import signals_kept
 from lutra.backends.concrete.statistics import Statistics, statistics_of
 from lutra.backends.concrete.transport import Ciphertexts, EvaluationKeys
 from lutra.ir.errors import InputError
@@ -74,7 +75,8 @@ class ConcreteExecutable:
         if self._server is None:
             self._server = self._compiled.server_circuit(FUNCTION)
         native = (keys or self.client.evaluation_keys).native
-        return Ciphertexts(tuple(self._server.call(list(sample.values), native)))
+        with signals_kept():
+            return Ciphertexts(tuple(self._server.call(list(sample.values), native)))
 
     def _check_samples(self, arrays: Sequence[Array]) -> None:
         if len(arrays) != len(self.program.inputs):

@@ -7,6 +7,8 @@ import importlib
 import warnings
 from typing import Any
 
+from lutra.backends.concrete.signals import signals_kept
+
 
 def concrete_compiler() -> Any:
     """The module `concrete.compiler`, imported without its warnings about setuptools' future.
@@ -14,7 +16,7 @@ def concrete_compiler() -> Any:
     Its exit handler, which shuts down a dataflow runtime that Lutra does not use, ends the process
     with exit code 0 whatever the program's own was: it is taken out.
     """
-    with warnings.catch_warnings():
+    with signals_kept(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*pkg_resources")
         compiler = importlib.import_module("concrete.compiler")
     atexit.unregister(compiler._terminate_df_parallelization)

@@ -1,4 +1,4 @@
-"""Programs that encrypt end with the exit code that they choose."""
+"""Programs that encrypt end with the exit code that they choose, and get their signals."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 
 PROGRAM = """
-import sys
+import os, sys
 import numpy as np
 from lutra.backends import concrete
 from lutra.ir.parser import parse_graph
@@ -17,7 +17,12 @@ circuit = parse_graph('''
     return %0
 ''')
 assert concrete.emit(circuit).run(np.array([[1], [3]]))[0].tolist() == [[2], [0]]
-sys.exit(3)
+reader, writer = os.pipe()
+os.close(reader)
+try:
+    os.write(writer, b"to nobody")
+except BrokenPipeError:
+    sys.exit(3)
 """
 
 

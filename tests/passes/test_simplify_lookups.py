@@ -70,7 +70,7 @@ def compiled(net: Net, y: Value, road: str) -> tuple[Module, float]:
     return module, float(np.abs(found - wanted).mean() / np.ptp(wanted))
 
 
-@pytest.mark.parametrize("road", ["wide{split=none}", "narrow{inputs=6}"])
+@pytest.mark.parametrize("road", ["wide{split=none}", "narrow{weights=3}"])
 def test_dead_channels_are_not_looked_up(road: str) -> None:
     """Of four channels two are always cut off by ReLU, with room to spare."""
     net = Net(x=(1, 2, 4, 4))

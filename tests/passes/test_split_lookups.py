@@ -98,3 +98,17 @@ def test_it_is_cheaper() -> None:
     before = concrete.price_of(graph, p_error=2**-40).total
     changes(graph)
     assert concrete.price_of(graph, p_error=2**-40).total < before / 1.2
+
+
+def test_what_could_leave_a_later_table_is_not_split() -> None:
+    """Slopes that are no whole number put results off by a level, here beyond the second table."""
+    table = np.rint(np.maximum(np.arange(-32, 32), 0) * 7 / 31).astype(np.int64)
+    assert split(table, 4).error == 1
+    text = f"""
+        %x = input : i6[4] in [-32, 31]
+        %0 = lookup %x, base=-32, table={table.tolist()}
+        {{}}
+        """
+    later = f"%1 = lookup %0, base=0, table={list(range(8))}\nreturn %1"
+    assert not changes(parse_graph(text.format(later)), error=1.0)
+    assert changes(parse_graph(text.format("return %0")), error=1.0)

@@ -209,9 +209,12 @@ def _show_sensitivity(
     plot: Path | None,
 ) -> None:
     from lutra import datafile
+    from lutra.figure import check_figure
     from lutra.frontends.registry import import_source
     from lutra.sensitivity import analyze
 
+    if plot is not None:
+        check_figure(plot)
     module = import_source(model)
     names = [node.name for node in module.main.inputs]
     with bars(Console(stderr=True)) as progress:

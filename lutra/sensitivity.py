@@ -12,6 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from lutra.compiler import compile
+from lutra.figure import figure
 from lutra.ir.core import Graph, Module, Op
 from lutra.ir.errors import InputError
 from lutra.ir.ops import Conv, Lookup, MatMul
@@ -74,11 +75,9 @@ class Sensitivity:
 
     def plot(self, path: str | Path) -> None:
         """Draw the errors as bars, one group for each layer, into a .png, .svg or .pdf file."""
-        from matplotlib.figure import Figure
-
         layers = list(dict.fromkeys(cost.layer for cost in self.costs))
-        figure = Figure(figsize=(7.2, 0.5 * len(layers) + 1.6), layout="constrained")
-        axes = figure.add_subplot()
+        drawing = figure(7.2, 0.5 * len(layers) + 1.6)
+        axes = drawing.add_subplot()
         for index, role in enumerate(ROLES):
             found = {cost.layer: cost.error for cost in self.costs if cost.role == role}
             places = [i + 0.25 * (index - 1) for i, layer in enumerate(layers) if layer in found]
@@ -87,7 +86,7 @@ class Sensitivity:
         axes.invert_yaxis()
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(ROLES), frameon=False)
         axes.set_xlabel("error of the outputs, relative to the float model's")
-        figure.savefig(path, dpi=150)
+        drawing.savefig(path, dpi=150)
 
 
 def _cells(cost: Cost | None, labelled: bool) -> list[str]:

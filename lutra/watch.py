@@ -80,6 +80,8 @@ def compared(validation: Validate) -> Iterator[str]:
     for name, comparison in validation.comparisons:
         count = "every input" if comparison.exhaustive else f"{comparison.samples} samples"
         yield f"validated {name:18} moves the outputs by {comparison.error:.3g} on {count}"
+    for name in validation.skipped:
+        yield f"not validated {name}: every sample leaves an assumed range; give typical ones by -c"
 
 
 def explained(culprit: Culprit | None, eps: float) -> str:

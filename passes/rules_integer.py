@@ -121,7 +121,7 @@ def gather_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
         return no("its operand is not made of columns of another value")
     w = np.zeros((shape[-1], op.w.shape[1]), np.int64)
     np.add.at(w, which, op.w)
-    rw.replace(op, MatMul(inner.x, w))
+    _read_instead(op, inner, w, rw)
     return None
 
 
@@ -133,8 +133,16 @@ def pad_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
     if inner.value or any(inner.before[:-1] + inner.after[:-1]):
         return no("it pads with other than columns of 0")
     start = inner.before[-1]
-    rw.replace(op, MatMul(inner.x, op.w[start : start + inner.x.shape[-1]]))
+    _read_instead(op, inner, op.w[start : start + inner.x.shape[-1]], rw)
     return None
+
+
+def _read_instead(op: MatMul, movement: Gather | Pad, w: Ints, rw: Rewriter) -> None:
+    """Let a layer read what was moved for it. It keeps its name: what moved is no part of it."""
+    new = rw.insert(MatMul(movement.x, w), before=op, loc=op.loc)
+    rw.replace_uses(op.result, new.result)
+    rw.erase(op)
+    rw.erase(movement)
 
 
 def factor_before_reshape(op: MulClear, rw: Rewriter) -> Outcome:

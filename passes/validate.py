@@ -39,13 +39,15 @@ class Validate(Instrument):
     there are few, or random ones. Samples that leave an assumed range before the pass are left
     out: what happens to them is not promised. Error P010 names the first node whose value differs.
 
-    `comparisons` keeps what was found, by pass.
+    `comparisons` keeps what was found, by pass; `skipped` the passes before which every sample
+    left an assumed range.
     """
 
     samples: int = 16
     seed: int = 0
     inputs: Mapping[str, Array] | None = None
     comparisons: list[tuple[str, Comparison]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     _before: Module | None = field(default=None, repr=False)
     _state: object = field(default=None, repr=False)
 
@@ -60,6 +62,7 @@ class Validate(Instrument):
         feeds = _within_ranges(old, feeds)
         count = len(next(iter(feeds.values()))) if feeds else 1
         if not count:
+            self.skipped.append(record.item.name)
             return
         promise = f"pass `{record.item.name}` promises to be {record.item.contract}, but "
         try:

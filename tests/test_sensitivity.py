@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 import lutra
 from lutra.cli import app
+from lutra.figure import check_figure
 from lutra.ir.errors import Error
 
 MODELS = Path(__file__).parents[1] / "examples" / "models"
@@ -71,3 +72,10 @@ def test_the_command_line_shows_the_table() -> None:
     assert done.exit_code == 0, done.output
     assert "/fc/Gemm" in done.output
     assert "points" in done.output
+
+
+@pytest.mark.parametrize(("name", "code"), [("s.foo", "I005"), ("nowhere/s.png", "I004")])
+def test_figures_are_refused_before_the_work(tmp_path: Path, name: str, code: str) -> None:
+    with pytest.raises(Error) as error:
+        check_figure(tmp_path / name)
+    assert error.value.code == code

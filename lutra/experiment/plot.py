@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from lutra.experiment.rows import Row
 from lutra.experiment.spec import Plot
-from lutra.ir.errors import ExperimentError
+from lutra.figure import figure
 
 MARKERS = "osD^vP*X<>"
 Points: TypeAlias = list[tuple[float, float]]
@@ -21,14 +21,8 @@ def draw(plot: Plot, rows: Sequence[Row], path: Path, parameters: Sequence[str] 
     column chooses the colour, all others the marker. Points of a series are joined along a
     parameter of the grid, unless it has several at one place. Error X003 without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ExperimentError(
-            "X003", "matplotlib is not installed", help="pip install matplotlib"
-        ) from error
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = figure.add_subplot()
+    drawing = figure(6.4, 4.4)
+    axes = drawing.add_subplot()
     found = series(plot, rows)
     colours = _numbered(label[0] for label in found)
     markers = _numbered(label[1:] or label for label in found)
@@ -45,9 +39,9 @@ def draw(plot: Plot, rows: Sequence[Row], path: Path, parameters: Sequence[str] 
         )
     _scale(axes, plot, [x for points in found.values() for x, _ in points])
     if found:
-        figure.legend(title=", ".join(plot.series), loc="outside right upper")
+        drawing.legend(title=", ".join(plot.series), loc="outside right upper")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    drawing.savefig(path, dpi=150)
     return sum(map(len, found.values()))
 
 

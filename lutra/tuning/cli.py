@@ -49,9 +49,12 @@ def tune(
     """Find the cheapest pipeline that keeps a model's accuracy on encrypted data."""
     import lutra
     from lutra import datafile
+    from lutra.figure import check_figure
     from lutra.frontends.registry import import_source
 
     shapes = datafile.shapes(shape or [])
+    if plot is not None:
+        check_figure(plot)
     names = [node.name for node in import_source(model, shapes=shapes).main.inputs]
     with _pool(jobs) as executor, bars(Console(stderr=True)) as progress:
         found = lutra.tune(

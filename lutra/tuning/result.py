@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from lutra.figure import figure
+
 if TYPE_CHECKING:
     from lutra.model import Model
 
@@ -97,10 +99,8 @@ class Tuning:
 
     def plot(self, path: str | Path) -> None:
         """Draw price against score into a .png, .svg or .pdf file."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-        axes = figure.add_subplot()
+        drawing = figure(6.4, 4.4)
+        axes = drawing.add_subplot()
         axes.scatter(
             [c.price for c in self.candidates],
             [c.score for c in self.candidates],
@@ -118,7 +118,7 @@ class Tuning:
         lowest = min(scores, default=0.0)
         axes.set_ylim(bottom=lowest - 0.1 * (max(self.reference - lowest, 0.01)))
         axes.legend(loc="lower right", frameon=False)
-        figure.savefig(path, dpi=150)
+        drawing.savefig(path, dpi=150)
 
 
 def front(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:

@@ -204,9 +204,12 @@ def test_default_keeps_weights_and_grids_and_rounds(form: str) -> None:
     kept = [w for w in parts(exact) if w.ndim == 2]
     layers = [w for w in parts(rounded) if w.ndim == 2]
     assert any(isinstance(op, Round) for op in rounded.ops)
-    for w, stretched in zip(kept, layers, strict=True):
-        factor = np.abs(stretched).max(0) // np.abs(w).max(0)
-        np.testing.assert_array_equal(stretched, w * factor)
+    first, last = layers
+    factor = np.abs(first).max(0) // np.abs(kept[0]).max(0)
+    np.testing.assert_array_equal(first, kept[0] * factor)
+    # without the rows of hidden values that never vary
+    rows = kept[1].tolist()
+    assert [row for row in rows if row in last.tolist()] == last.tolist()
     assert parts(rounded)[1].max() <= parts(exact)[1].max()
 
 

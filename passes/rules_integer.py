@@ -112,12 +112,14 @@ def gather_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
     inner = op.x.owner
     if not isinstance(inner, Gather) or not op.x.used_once:
         return no("its operand is no gather used only here")
-    shape = inner.x.shape
-    which = inner.indices.reshape(-1, op.x.shape[-1])[0]
+    shape, which = inner.x.shape, inner.indices.reshape(-1, op.x.shape[-1])[0]
+    alike = len(shape) == len(op.x.shape) and shape[:-1] == op.x.shape[:-1]
     every = np.arange(inner.x.int_type.size).reshape(shape)
-    if shape[:-1] != op.x.shape[:-1] or which.max(initial=0) >= shape[-1]:
-        return no("its operand is not made of columns of another value")
-    if (inner.indices != every[..., which]).any():
+    if not (
+        alike
+        and which.max(initial=0) < shape[-1]
+        and np.array_equal(inner.indices, every[..., which])
+    ):
         return no("its operand is not made of columns of another value")
     w = np.zeros((shape[-1], op.w.shape[1]), np.int64)
     np.add.at(w, which, op.w)

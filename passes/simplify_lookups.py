@@ -147,7 +147,11 @@ def _drop_constant_parts(op: Lookup, rewriter: Rewriter) -> bool:
         where = np.full(size, len(kept))
         where[kept] = np.arange(len(kept))
         fixed = np.where(_along(dead, axis, len(after)), np.broadcast_to(type.lo, type.shape), 0)
-        rewriter.replace(op, AddClear(_taken(padded, axis, where), compress(fixed)))
+        value = AddClear(_taken(padded, axis, where), compress(fixed)).result
+        whole = value.int_type
+        if whole.min < type.min or whole.max > type.max:  # what was put together is taken for alike
+            value = Assume(value, type.lo, type.hi).result
+        rewriter.replace(op, value)
         return True
     return False
 

@@ -79,3 +79,17 @@ def test_dead_channels_are_not_looked_up(road: str) -> None:
     module, error = compiled(net, net.add("Flatten", net.add("Relu", x)), road)
     assert pbs_count(module.circuit) == 2 * 4
     assert error < 0.05
+
+
+def test_later_tables_hold_what_is_put_together() -> None:
+    graph = parse_graph("""
+        %x = input : u2[1x1x2] in [0, 2]
+        %0 = lookup %x, base=0, table=[[[[0, 1, 1, 1], [1, 1, 1, 1]]]]
+        %1 = lookup %0, base=0, table=[3, 0]
+        %2 = add %1, %0
+        return %2
+        """)
+    x = np.arange(3).reshape(3, 1, 1, 1) + np.zeros((3, 1, 1, 2), np.int64)
+    wanted = evaluate(graph, [x])[0]
+    Pipeline.parse("simplify-lookups").execute(Module([graph]))
+    assert np.array_equal(evaluate(graph, [x])[0], wanted)

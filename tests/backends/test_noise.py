@@ -28,7 +28,8 @@ return %y
 
 @pytest.mark.encrypted
 def test_approximate_rounding_errs_as_simulated(encrypted: Encrypted) -> None:
-    x = np.resize(np.arange(120), (3, 1, N))
+    # Neither the lowest nor the highest cell: from there a slip leaves the table, and wraps.
+    x = np.resize(np.arange(4, 116), (3, 1, N))
     real = encrypted.compile(ROUNDED, p_error=P_ERROR, strategy="best")
     (y,) = real.run(x)
     meant = (x + 4) >> 3

@@ -121,8 +121,8 @@ def gather_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
         and np.array_equal(inner.indices, every[..., which])
     ):
         return no("its operand is not made of columns of another value")
-    w = np.zeros((shape[-1], op.w.shape[1]), np.int64)
-    np.add.at(w, which, op.w)
+    w = np.zeros((*op.w.shape[:-2], shape[-1], op.w.shape[-1]), np.int64)
+    np.add.at(np.moveaxis(w, -2, 0), which, np.moveaxis(op.w, -2, 0))
     _read_instead(op, inner, w, rw)
     return None
 
@@ -135,7 +135,7 @@ def pad_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
     if inner.value or any(inner.before[:-1] + inner.after[:-1]):
         return no("it pads with other than columns of 0")
     start = inner.before[-1]
-    _read_instead(op, inner, op.w[start : start + inner.x.shape[-1]], rw)
+    _read_instead(op, inner, op.w[..., start : start + inner.x.shape[-1], :], rw)
     return None
 
 

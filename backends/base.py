@@ -106,6 +106,22 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Deployable(Protocol):
+    """A backend whose circuits run on a server that has no secret keys.
+
+    Its executables have a `specification`: files by name, of which `client` needs those called
+    CLIENT_PARTS, and `server` all. Errors A002, A004.
+    """
+
+    @property
+    def CLIENT_PARTS(self) -> Sequence[str]: ...
+
+    def client(self, parts: Mapping[str, bytes]) -> Any: ...
+
+    def server(self, parts: Mapping[str, bytes]) -> Any: ...
+
+
 def statistics_of(executable: Executable) -> dict[str, Any]:
     """What the executable knows of itself; empty where it keeps no statistics."""
     return dict(executable.statistics) if isinstance(executable, Measured) else {}

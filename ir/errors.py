@@ -11,6 +11,7 @@ CODES = {
     "A001": "the artifact is not a readable zip archive",
     "A002": "the artifact's contents do not match its manifest",
     "A003": "the artifact was written by a newer version of Lutra",
+    "A004": "the artifact needs another version of the backend",
     "B001": "no backend of that name",
     "B002": "the backend cannot emit this operation",
     "B003": "a table look-up's input is wider than the backend allows",
@@ -32,6 +33,10 @@ CODES = {
     "I005": "an option is not one of the allowed values",
     "I006": "p_error is above what the options allow",
     "I007": "no pipeline keeps the accuracy",
+    "I008": "a package that this needs is not installed",
+    "K001": "the key file cannot be read",
+    "K002": "the passphrase is wrong, or the key file was altered",
+    "K003": "the keys are of another model",
     "P001": "no pass of that name",
     "P002": "a pass has no such option, or its value has the wrong type",
     "P003": "the pipeline's text cannot be parsed",
@@ -42,6 +47,9 @@ CODES = {
     "P008": "an encrypted float value is left that nothing quantizes",
     "P009": "a pass comes before what it requires",
     "P010": "a pass broke its contract",
+    "S001": "a message between client and server cannot be read",
+    "S002": "a message is for another model, or under other keys",
+    "S003": "the evaluation ended its process",
     "T001": "the IR text cannot be parsed",
     "V001": "an operation violates its own specification",
     "V002": "a value is used where it is not defined",
@@ -63,8 +71,12 @@ WAYS_OUT = {
     "F003": "give the shapes of the inputs: shapes={name: [...]}, or --shape name=...",
     "F006": "run the model in onnxruntime alone: it has to run there first",
     "I003": "drop these samples or fill the gaps",
+    "K001": "give a file that `Client.save_keys` wrote",
+    "K002": "type the passphrase again; there is no way to keys whose passphrase is lost",
+    "K003": "load the keys that were made for this model, or make new ones",
     "P004": "a mistake in the pass: see it again with `lutra opt --reproducer`, and report it",
     "P007": "install the plugin again, or uninstall it: `lutra plugins` lists them all",
+    "S003": "encrypt again, and upload the keys again: damaged ones are the usual reason",
     "T001": "look at the line that is shown: the text is what `lutra opt` prints",
     "V001": "look at the operation's page in the IR's documentation",
     "V002": "put an operation behind those whose results it reads",
@@ -129,6 +141,14 @@ class BackendError(Error):
 
 class ArtifactError(Error):
     """A saved artifact cannot be loaded (codes A...)."""
+
+
+class KeysError(Error):
+    """Keys cannot be used (codes K...)."""
+
+
+class ServingError(Error):
+    """Client and server do not come together (codes S...)."""
 
 
 class ExperimentError(Error):

@@ -46,17 +46,27 @@ class Program:
         or the number of results is not the circuit's.
         """
         names = self.module.circuit.output_names
-        if len(results) != len(names):
-            raise InputError("I004", f"{len(results)} results are given, not {len(names)}")
-        known = {**(inputs or {}), **dict(zip(names, results, strict=True))}
-        wanted = (node.name for node in self.module.decode.inputs)
-        outputs = self._interpreters["decode"].run({n: known[n] for n in wanted if n in known})
-        counts = {np.shape(array)[0] for array in known.values() if np.ndim(array)}
-        samples = 0 if 0 in counts else max(counts, default=1)
-        # outputs that no input reaches are the same for all samples
-        return tuple(np.broadcast_to(array, (samples, *array.shape[1:])) for array in outputs)
+        return decoded(self._interpreters["decode"], names, results, inputs or {})
 
     @property
     def violations(self) -> int:
         """Values seen so far outside the range that an `assume` claims."""
         return sum(sum(i.violations.values()) for i in self._interpreters.values())
+
+
+def decoded(
+    decode: Interpreter,
+    names: Sequence[str],
+    results: Sequence[Array],
+    inputs: Mapping[str, Array],
+) -> tuple[Array, ...]:
+    """What the graph `decode` makes of the circuit's results, which have these names."""
+    if len(results) != len(names):
+        raise InputError("I004", f"{len(results)} results are given, not {len(names)}")
+    known = {**inputs, **dict(zip(names, results, strict=True))}
+    wanted = (node.name for node in decode.graph.inputs)
+    outputs = decode.run({n: known[n] for n in wanted if n in known})
+    counts = {np.shape(array)[0] for array in known.values() if np.ndim(array)}
+    samples = 0 if 0 in counts else max(counts, default=1)
+    # outputs that no input reaches are the same for all samples
+    return tuple(np.broadcast_to(array, (samples, *array.shape[1:])) for array in outputs)

@@ -15,22 +15,26 @@ from lutra.ir.errors import Error
 
 if TYPE_CHECKING:
     from lutra.artifact import load
+    from lutra.client import Client
     from lutra.compiler import compile
     from lutra.model import Model
     from lutra.pricing import Price, price
     from lutra.report import Report
     from lutra.sensitivity import Sensitivity, analyze
+    from lutra.server import Server
     from lutra.tuning.api import tune
     from lutra.tuning.result import Tuning
 
     __version__: str
 
 __all__ = [
+    "Client",
     "Error",
     "Model",
     "Price",
     "Report",
     "Sensitivity",
+    "Server",
     "Tuning",
     "analyze",
     "compile",
@@ -40,10 +44,12 @@ __all__ = [
 ]
 
 _HOME = {
+    "Client": "lutra.client",
     "Model": "lutra.model",
     "Price": "lutra.pricing",
     "Report": "lutra.report",
     "Sensitivity": "lutra.sensitivity",
+    "Server": "lutra.server",
     "analyze": "lutra.sensitivity",
     "compile": "lutra.compiler",
     "load": "lutra.artifact",

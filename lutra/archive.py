@@ -40,15 +40,17 @@ def pack(parts: Mapping[str, bytes], *, compress: bool = True) -> bytes:
 
 
 class Archive:
-    """A zip archive in memory, read part by part.
+    """A zip archive, in memory or in a file, read part by part.
 
     Errors: A001 where the bytes are no zip archive, A002 where a part is damaged, packed in an
     unusual way, larger than it could be, or there twice.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | Path) -> None:
         try:
-            self._zip = zipfile.ZipFile(io.BytesIO(content))
+            self._zip = zipfile.ZipFile(
+                content if isinstance(content, Path) else io.BytesIO(content)
+            )
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
             raise ArtifactError("A001", f"not a zip archive, or cut short: {error}") from error
         self._parts = {info.filename: info for info in self._zip.infolist()}
@@ -58,6 +60,10 @@ class Archive:
     @property
     def names(self) -> set[str]:
         return set(self._parts)
+
+    def size(self, name: str) -> int:
+        """Bytes that a part claims to have; 0 where there is none of that name."""
+        return self._parts[name].file_size if name in self._parts else 0
 
     def read(self, name: str) -> bytes:
         """The contents of one part."""
@@ -136,12 +142,15 @@ def check_writable(path: Path) -> None:
         )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all. Error I004 where that is not possible."""
+def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file at once or not at all. Error I004 where that is not possible.
+
+    mode: who may read and write it; the process's umask takes away from that.
+    """
     check_writable(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        _replace(path, temporary, content)
+        _replace(path, temporary, content, mode)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror or error}"
         raise InputError(
@@ -149,9 +158,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _replace(path: Path, temporary: Path, content: bytes) -> None:
+def _replace(path: Path, temporary: Path, content: bytes, mode: int) -> None:
+    def create(name: str, flags: int) -> int:
+        return os.open(name, flags, mode)
+
     try:
-        with temporary.open("xb") as stream:
+        with open(temporary, "xb", opener=create) as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

@@ -14,11 +14,14 @@ from lutra.backends.concrete.limits import LIMITS, price
 from lutra.backends.concrete.native import cheapest
 from lutra.backends.concrete.options import Options
 from lutra.backends.concrete.pricing import OpPrice, Price, predicted, predicted_look_up
+from lutra.backends.concrete.server import Server
+from lutra.backends.concrete.specification import CLIENT_PARTS, client, server
 from lutra.backends.concrete.statistics import OpStatistics, Statistics, statistics_of
 from lutra.backends.concrete.transport import Ciphertexts, EvaluationKeys
 from lutra.ir.core import Graph
 
 __all__ = [
+    "CLIENT_PARTS",
     "Ciphertexts",
     "Client",
     "ConcreteExecutable",
@@ -27,7 +30,9 @@ __all__ = [
     "OpStatistics",
     "Options",
     "Price",
+    "Server",
     "Statistics",
+    "client",
     "emit",
     "estimate",
     "limits",
@@ -35,6 +40,7 @@ __all__ = [
     "name",
     "price",
     "price_of",
+    "server",
 ]
 
 name = "concrete"
@@ -48,7 +54,7 @@ def emit(circuit: Graph, **options: Any) -> ConcreteExecutable:
     """
     chosen = Options(**options)
     program = program_of(circuit, chosen.widths)
-    return ConcreteExecutable(program, cheapest(program, chosen, library=True))
+    return ConcreteExecutable(program, cheapest(program, chosen, library=True), chosen)
 
 
 def estimate(circuit: Graph, **options: Any) -> Statistics:

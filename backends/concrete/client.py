@@ -22,6 +22,7 @@ class Client:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self._info = info
+        self._keys: Any = None
         self._evaluation_keys: EvaluationKeys | None = None
         self._circuit: Any = None
 
@@ -53,10 +54,26 @@ class Client:
             if seed is not None and not 0 < seed < 2**128:
                 raise InputError("I005", f"seed={seed} is not within 1 to 2^128 - 1")
             high, low = divmod(seed or 0, 2**64)  # 0 stands for a random seed
-            keys = native.Keyset(self._info, folder, high, low, 0, 0, None)
-            program = native.ClientProgram.create_encrypted(self._info, keys)
-            self._circuit = program.get_client_circuit(FUNCTION)
-            self._evaluation_keys = EvaluationKeys(keys.get_server_keys())
+            self._take(native.Keyset(self._info, folder, high, low, 0, 0, None))
+
+    def _take(self, keys: Any) -> None:
+        program = concrete_compiler().ClientProgram.create_encrypted(self._info, keys)
+        self._circuit = program.get_client_circuit(FUNCTION)
+        self._evaluation_keys = EvaluationKeys(keys.get_server_keys())
+        self._keys = keys
+
+    def keys_to_bytes(self) -> bytes:
+        """All keys, the secret ones in the clear; generated first if there are none."""
+        self.keygen()
+        data: bytes = self._keys.serialize()
+        return data
+
+    def take_keys(self, data: bytes) -> None:
+        """Go on with the keys that `keys_to_bytes` of a client of the same parameters gave.
+
+        data: from where nobody else can write: what is no keys may end the process.
+        """
+        self._take(concrete_compiler().Keyset.deserialize(data))
 
     @property
     def evaluation_keys(self) -> EvaluationKeys:
@@ -74,6 +91,10 @@ class Client:
             checked = _checked(np.asarray(array), port).reshape(port.shape or (1,))
             values.append(self._circuit.prepare_input(wrap(checked), index))
         return Ciphertexts(tuple(values))
+
+    def received(self, parts: Sequence[bytes]) -> Ciphertexts:
+        """Ciphertexts from what they are serialized to. RuntimeError where they are none."""
+        return Ciphertexts.from_bytes(parts)
 
     def decrypt(self, results: Ciphertexts) -> tuple[Array, ...]:
         """Decrypt one sample's outputs, to integers of the outputs' shapes."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lutra.backends.concrete.client import Client
-from lutra.backends.concrete.emission import FUNCTION, Program
+from lutra.backends.concrete.emission import Program
 from lutra.backends.concrete.native import Compiled
-from lutra.backends.concrete.signals import signals_kept
+from lutra.backends.concrete.options import Options
+from lutra.backends.concrete.server import Server
+from lutra.backends.concrete.specification import specification
 from lutra.backends.concrete.statistics import Statistics, statistics_of
 from lutra.backends.concrete.transport import Ciphertexts, EvaluationKeys
 from lutra.ir.errors import InputError
@@ -25,14 +26,15 @@ class ConcreteExecutable:
     """A compiled circuit with its client and its server.
 
     `client` holds the secret keys once they are generated; `run` generates them if need be.
+    `specification` has what client and server need in processes of their own, in files by name.
     """
 
-    def __init__(self, program: Program, compiled: Compiled) -> None:
+    def __init__(self, program: Program, compiled: Compiled, options: Options) -> None:
         self.program = program
         self.costs: Statistics = statistics_of(program, compiled)
         self.client = Client(program.inputs, program.outputs, compiled.info)
-        self._compiled = compiled
-        self._server: Any = None
+        self.server = Server(compiled, len(program.inputs))
+        self.specification: Mapping[str, bytes] = specification(program, compiled, options)
 
     @property
     def statistics(self) -> Mapping[str, float]:
@@ -72,11 +74,7 @@ class ConcreteExecutable:
 
     def run_encrypted(self, sample: Ciphertexts, keys: EvaluationKeys | None = None) -> Ciphertexts:
         """The server's part for one sample; `keys` are the client's own unless given."""
-        if self._server is None:
-            self._server = self._compiled.server_circuit(FUNCTION)
-        native = (keys or self.client.evaluation_keys).native
-        with signals_kept():
-            return Ciphertexts(tuple(self._server.call(list(sample.values), native)))
+        return self.server.run(sample, keys or self.client.evaluation_keys)
 
     def _check_samples(self, arrays: Sequence[Array]) -> None:
         if len(arrays) != len(self.program.inputs):

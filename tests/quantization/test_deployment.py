@@ -1,16 +1,14 @@
 """Client and server in folders and processes of their own."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import lutra
-from lutra.archive import Archive, pack
+from lutra.archive import Archive
 from lutra.deployment import FHEModelClient, FHEModelDev, FHEModelServer
 from lutra.ir.errors import ArtifactError, InputError
 from lutra.onnx import compile_onnx_model
@@ -100,30 +98,7 @@ def test_missing_files(tmp_path: Path) -> None:
             side(tmp_path)
 
 
-def _changed(folder: Path, target: Path, **changes: Any) -> None:
-    """client.zip with some parts replaced."""
-    archive = Archive((folder / "client" / "client.zip").read_bytes())
-    parts = {name: archive.read(name) for name in archive.names}
-    manifest = json.loads(parts["manifest.json"])
-    for name, value in changes.items():
-        if name == "manifest":
-            manifest |= value
-        else:
-            parts[name.replace("_", ".")] = value
-    parts["manifest.json"] = json.dumps(manifest).encode()
-    (target / "client.zip").write_bytes(pack(parts))
-
-
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"manifest": {"lutra": "99.0"}}, "A003"),
-        ({"module_txt": b"graph encode {}"}, "A002"),
-        ({"manifest": {"parts": {}}}, "A002"),
-        ({"manifest": {"inputs": [{"name": "q0"}]}}, "A002"),
-    ],
-)
-def test_damaged_clients(folder: Path, tmp_path: Path, changes: Any, code: str) -> None:
-    _changed(folder, tmp_path, **changes)
-    with pytest.raises(ArtifactError, match=code):
+def test_damaged_clients(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "client.zip").write_bytes((folder / "client" / "client.zip").read_bytes()[:-30])
+    with pytest.raises(ArtifactError, match="A001"):
         FHEModelClient(tmp_path)

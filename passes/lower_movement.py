@@ -1,4 +1,4 @@
-"""Integer forms of operators that move elements or pick among them."""
+"""Integer forms of operators that move elements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from lutra.ir.ops import (
     Constant,
     Dequantize,
     Gather,
-    Max,
     Movement,
     Onnx,
     Pad,
@@ -25,9 +24,8 @@ from lutra.ir.ops import (
     scalar_of,
 )
 from lutra.ir.types import Array, Ints, Shape, Tensor
-from lutra.passes.affine import dequantized, varies
+from lutra.passes.affine import dequantized
 from lutra.passes.lower_linear import Lowering
-from lutra.passes.rules_linear import padding
 
 RESHAPES = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
@@ -172,55 +170,11 @@ def lower_concat(op: Onnx) -> Sequence[Dequantize] | None:
     ]
 
 
-def lower_max_pool(op: Onnx) -> Sequence[Dequantize] | None:
-    """MaxPool(dequantize(q)) -> dequantize(maxima of shifted slices of q), one axis at a time"""
-    x = dequantized(op.input(0))
-    if x is None or len(op.results) > 1:
-        return None
-    rank = len(x.q.shape)
-    space = rank - 2
-    parameters = (x.scale, x.zero_point, x.offset)
-    if (x.scale <= 0).any() or any(varies(a, rank, range(2, rank)) for a in parameters):
-        return None
-    if op.op_type == "GlobalMaxPool":
-        kernel: Sequence[int] = x.q.shape[2:]
-        pads = [0] * 2 * space
-    else:
-        kernel = op.attrs["kernel_shape"]
-        pads = padding(op, x.q.shape, kernel)
-    strides = op.attrs.get("strides", (1,) * space)
-    dilations = op.attrs.get("dilations", (1,) * space)
-    value = x.q
-    if any(pads):  # by an integer that is no maximum of anything
-        value = Pad(value, (0, 0, *pads[:space]), (0, 0, *pads[space:]), value.int_type.min).result
-    for axis in range(space):
-        value = _maxima(value, axis + 2, kernel[axis], strides[axis], dilations[axis])
-    return [Dequantize(value, x.scale, x.zero_point, x.offset)]
-
-
-def _maxima(x: Value, axis: int, kernel: int, stride: int, dilation: int) -> Value:
-    """Maxima over windows along one axis, as a balanced tree."""
-    count = (x.shape[axis] - (kernel - 1) * dilation - 1) // stride + 1
-    parts: list[Value] = []
-    for tap in range(kernel):
-        start = tap * dilation
-        starts, stops, steps = [0] * len(x.shape), list(x.shape), [1] * len(x.shape)
-        starts[axis], steps[axis] = start, stride
-        stops[axis] = start + (count - 1) * stride + 1
-        parts.append(Slice(x, tuple(starts), tuple(stops), tuple(steps)).result)
-    while len(parts) > 1:
-        pairs = [Max(a, b).result for a, b in zip(parts[::2], parts[1::2], strict=False)]
-        parts = pairs + (parts[-1:] if len(parts) % 2 else [])
-    return parts[0]
-
-
 MOVEMENT_LOWERINGS: dict[str, Lowering] = {
     **dict.fromkeys(RESHAPES, lower_movement),
     **dict.fromkeys(("DepthToSpace", "Expand", "Gather", "GatherElements"), lower_movement),
     **dict.fromkeys(("GatherND", "Slice", "SpaceToDepth", "Split", "Tile"), lower_movement),
     "Concat": lower_concat,
-    "GlobalMaxPool": lower_max_pool,
-    "MaxPool": lower_max_pool,
     "Pad": lower_pad,
     "Transpose": lower_movement,
 }

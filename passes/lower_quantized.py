@@ -17,9 +17,10 @@ from lutra.passes.flow import Flow, encrypted_operands, is_onnx
 from lutra.passes.lower_joins import JOINS
 from lutra.passes.lower_linear import LINEAR_LOWERINGS
 from lutra.passes.lower_movement import MOVEMENT_LOWERINGS
+from lutra.passes.lower_pooling import POOLING_LOWERINGS
 from lutra.passes.regions import merge_sources
 
-LOWERINGS = {**LINEAR_LOWERINGS, **MOVEMENT_LOWERINGS}
+LOWERINGS = {**LINEAR_LOWERINGS, **MOVEMENT_LOWERINGS, **POOLING_LOWERINGS}
 """For each ONNX operator that has an integer form, the function that builds it."""
 
 

@@ -12,7 +12,7 @@ from lutra.ir.types import Tensor
 from lutra.passes.flow import AFFINE, affine_constant, encrypted_operands, is_clear, is_onnx
 from lutra.passes.rules import Outcome, no, on
 from lutra.passes.rules_chains import movement_before_elementwise
-from lutra.passes.rules_joins import JOIN_RULES
+from lutra.passes.rules_joins import JOIN_RULES, chosen_among_values
 from lutra.passes.rules_linear import LINEAR_RULES, constant, node
 
 MONOTONE = NONDECREASING | {"Celu", "Clip", "LeakyRelu", "ThresholdedRelu"}
@@ -75,6 +75,8 @@ def monotone_before_max_pool(op: Onnx, rw: Rewriter) -> Outcome:
     pool = None if pooled is None else pooled.owner
     if not isinstance(pool, Onnx) or not is_onnx(pool, "MaxPool", "GlobalMaxPool"):
         return no("not a nondecreasing function of a max-pooling")
+    if not _is_uniform(op, len(pool.result.shape)):
+        return no("the function differs within a channel")
     if len(pool.results) > 1 or not pool.result.used_once:
         return no("the pooling's result has another user")
     inputs = [pool.inputs[0] if value is pooled else value for value in op.inputs]
@@ -82,19 +84,44 @@ def monotone_before_max_pool(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on(*MONOTONE, *AFFINE)
+def monotone_before_extreme(op: Onnx, rw: Rewriter) -> Outcome:
+    """f(Max(x, y)) -> Max(f(x), f(y)), and Min alike, for nondecreasing f
+
+    What f and x make is one look-up, and the maximum is taken of few bits.
+    """
+    chosen = _nondecreasing_in(op)
+    extreme = None if chosen is None else chosen.owner
+    if not isinstance(extreme, Onnx) or not is_onnx(extreme, "Max", "Min"):
+        return no("not a nondecreasing function of a maximum or minimum")
+    if not chosen_among_values(extreme) or not extreme.result.used_once:
+        return no("no encrypted values meet in it, or its result has another user")
+    made = [
+        node(op.op_type, *(x if value is chosen else value for value in op.inputs), **op.attrs)
+        for x in extreme.operands
+    ]
+    rw.replace(op, node(extreme.op_type, *made))
+    return None
+
+
 def _nondecreasing_in(op: Onnx) -> Value | None:
-    """The operand of which `op` is a nondecreasing function, the same at every position."""
+    """The operand of which `op` is a nondecreasing function at every position."""
     affine = affine_constant(op)
     if affine is not None:
         x, c = affine
-        uniform = all(size == 1 for size in c.shape[max(0, c.ndim - len(x.shape) + 2) :])
         rising = op.op_type in ("Add", "Sub") or (c > 0).all()
-        return x if uniform and rising else None
+        return x if rising else None
     rising = min(op.attrs.get("alpha", 0), op.attrs.get("gamma", 0)) >= 0
     if op.op_type not in MONOTONE or not rising:
         return None
     first, *others = op.operands
     return first if all(scalar_of(value) is not None for value in others) else None
+
+
+def _is_uniform(op: Onnx, rank: int) -> bool:
+    """Whether constants of an operation vary along no axis but samples and channels."""
+    shapes = [value.shape for value in op.operands if value.clear]
+    return all(size == 1 for shape in shapes for size in shape[max(0, len(shape) - rank + 2) :])
 
 
 def function_before_concat(op: Onnx, rw: Rewriter) -> Outcome:
@@ -136,6 +163,7 @@ FLOAT_RULES = (
     sum_to_add,
     explicit_broadcast,
     monotone_before_max_pool,
+    monotone_before_extreme,
     movement_before_elementwise,
     function_before_concat,
     *JOIN_RULES,

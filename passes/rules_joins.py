@@ -17,7 +17,7 @@ from lutra.ir.traits import WEIGHTED, Trait, trait
 from lutra.ir.types import Tensor
 from lutra.passes.flow import encrypted_operands, is_onnx
 from lutra.passes.rules import Outcome, no, on
-from lutra.passes.rules_linear import constant, is_linear_sum, node, reshaped
+from lutra.passes.rules_linear import constant, node, reshaped
 
 COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 FLOATS = 1
@@ -35,22 +35,6 @@ def extremes_of_two(op: Onnx, rw: Rewriter) -> Outcome:
     for value in rest:
         first = node(op.op_type, first, value)
     rw.replace(op, first)
-    return None
-
-
-@on("Max", "Min")
-def extreme_of_accumulators(op: Onnx, rw: Rewriter) -> Outcome:
-    """Max(x, y) -> y + Relu(x - y), Min(x, y) -> x - Relu(x - y), for x or y a sum of products
-
-    One look-up, where the maximum of few bits would need others to get there.
-    """
-    if len(op.operands) != 2 or not _meet(op):
-        return no("no two encrypted values meet here")
-    x, y = op.operands
-    if not (is_linear_sum(x) or is_linear_sum(y)):
-        return no("its operands are results of functions, and have few bits")
-    more = node("Relu", node("Sub", x, y))
-    rw.replace(op, node("Add", y, more) if op.op_type == "Max" else node("Sub", x, more))
     return None
 
 
@@ -172,6 +156,11 @@ def _meet(op: Onnx) -> bool:
     return not all(map(at_client, operands)) and _leads_to_layer(op)
 
 
+def chosen_among_values(op: Onnx) -> bool:
+    """Whether a maximum or minimum is one of two values that are not all functions of one."""
+    return len(op.operands) == 2 and _meet(op)
+
+
 def _function_of(value: Value, known: dict[Value, Value]) -> Value:
     """The value of whose single elements a value is a function: itself, if of no other."""
     if value not in known:
@@ -224,7 +213,6 @@ def _all_reached(
 JOIN_RULES = (
     extremes_of_two,
     choice_by_product,
-    extreme_of_accumulators,
     comparison_of_difference,
     logic_of_sum,
     quotient_by_product,

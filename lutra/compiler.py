@@ -36,10 +36,12 @@ def compile(
 ) -> Model:
     """Compile an ONNX model into a circuit for encrypted data.
 
-    model: a path, the bytes of an ONNX file, an `onnx.ModelProto`, what a plugin reads
+    model: a path, the bytes of an ONNX file, an `onnx.ModelProto`, a `torch.nn.Module` (also of
+        Brevitas), a fitted estimator of scikit-learn, what a plugin reads
         (`lutra.frontends.registry`), or a module with one graph `main`, which is left as it is.
     calibration: typical inputs, some hundred: an array (samples, ...) as the model's batch axis
-        has it, or a dict of arrays by input name. Needed by passes that observe values.
+        has it, or a dict of arrays by input name. Needed by passes that observe values, and as
+        examples by PyTorch models.
     pipeline: the text of a pipeline such as `default{weights=4,rounding=5}`, or passes.
     backend: the name of what will run the circuit.
     p_error: chance that one table look-up is off.
@@ -60,7 +62,7 @@ def compile(
         p_error = _bounded(p_error, global_p_error, options, share_results, max_p_error)
     emission = _options(chosen, p_error, global_p_error, options)
     passes = Pipeline.of(pipeline)
-    module = model.clone() if isinstance(model, Module) else import_source(model, shapes=shapes)
+    module = imported(model, calibration, shapes)
     context = Context(
         samples=None if calibration is None else _samples(module, calibration),
         lookup_bits=chosen.limits.lookup_bits,
@@ -82,6 +84,13 @@ def compile(
         choices=context.notes.choices,
         progress=progress,
     )
+
+
+def imported(model: Any, calibration: Any, shapes: Mapping[str, Sequence[int]] | None) -> Module:
+    """The module of a model that `compile` takes; of one that is a module already, a copy."""
+    if isinstance(model, Module):
+        return model.clone()
+    return import_source(model, shapes=shapes, examples=calibration)
 
 
 def _samples(module: Module, calibration: Any) -> Mapping[str, Array]:

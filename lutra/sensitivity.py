@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from lutra.compiler import compile
+from lutra.compiler import compile, imported
 from lutra.figure import figure
-from lutra.ir.core import Graph, Module, Op
+from lutra.ir.core import Graph, Op
 from lutra.ir.errors import InputError
 from lutra.ir.ops import Conv, Lookup, MatMul
 from lutra.ir.program import Program
@@ -194,11 +194,9 @@ class _Trials:
     def __init__(
         self, model: Any, calibration: Any, inputs: Any, labels: Array | None, shapes: Any
     ) -> None:
-        from lutra.frontends.registry import import_source
-
-        self.module = model if isinstance(model, Module) else import_source(model, shapes=shapes)
         if calibration is None:
             raise InputError("C003", "sensitivity needs calibration data")
+        self.module = imported(model, calibration, shapes)
         self.calibration = calibration
         signature = Signature.of(self.module)
         self.inputs = signature.arrange(calibration if inputs is None else inputs).arrays

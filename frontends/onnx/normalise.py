@@ -5,6 +5,7 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from lutra.frontends.onnx.batch import free_batch
+from lutra.frontends.onnx.classical import expand_classical
 from lutra.frontends.onnx.cleanup import drop_dead_nodes, drop_identities, fold_branches
 from lutra.frontends.onnx.convert import checked, convert, inline_functions
 from lutra.frontends.onnx.draft import Draft
@@ -16,7 +17,14 @@ from lutra.frontends.onnx.shapes import Shapes, fix_inputs, infer, require_stati
 from lutra.frontends.onnx.support import reject_newer, reject_unsupported, require_runnable
 from lutra.ir.ort import OPSET
 
-STEPS = (lift_constants, fold_constants, fold_branches, drop_identities, drop_dead_nodes)
+STEPS = (
+    expand_classical,
+    lift_constants,
+    fold_constants,
+    fold_branches,
+    drop_identities,
+    drop_dead_nodes,
+)
 
 
 def normalise(model: ModelProto, *, shapes: Shapes | None = None) -> ModelProto:
@@ -27,6 +35,7 @@ def normalise(model: ModelProto, *, shapes: Shapes | None = None) -> ModelProto:
     - Every value has a known element type and a static shape.
     - Initializers are constants, also where the model lists them as inputs. What depends on
       constants and shapes alone is folded, except that quantized weights stay quantized.
+    - Linear models and tree ensembles of `ai.onnx.ml` are layers, and ensembles of sums of trees.
     - Local functions and decided branches are inlined; Identity and Dropout are gone.
     - A node's results are those that are read, and those in front of them.
     - Every node has a name of its own: the model's where it gives one, else like `Conv_3`.

@@ -7,7 +7,7 @@ from numbers import Integral
 
 from onnx import NodeProto, TypeProto, ValueInfoProto, helper, shape_inference
 
-from lutra.frontends.onnx.domains import STANDARD_DOMAINS, is_fake_quantizer, with_stand_ins
+from lutra.frontends.onnx.domains import is_fake_quantizer, with_stand_ins
 from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.proto import is_typed, text_of
 from lutra.frontends.onnx.runtime import run_nodes
@@ -105,7 +105,8 @@ def infer(draft: Draft) -> None:
     """Write down the type of every value, as far as it follows from inputs and constants.
 
     What the model itself claims of inner values is not read: it was written for other input
-    shapes. Operators of vendors are run once, in onnxruntime, to see what they return.
+    shapes. Operators of vendors, and those of `ai.onnx.ml`, are run once, in onnxruntime, to see
+    what they return.
     """
     graph = draft.graph
     types = draft.types()
@@ -132,10 +133,14 @@ def infer(draft: Draft) -> None:
         if not news:
             return
         seen |= news
+        for output in graph.output:
+            if output.name in news:
+                output.type.CopyFrom(news[output.name])
 
 
 def _opaque(node: NodeProto) -> bool:
-    return node.domain not in STANDARD_DOMAINS and not is_fake_quantizer(node)
+    """Whether onnx tells nothing of the types of a node's results, or not all."""
+    return node.domain != "" and not is_fake_quantizer(node)
 
 
 def _observe(draft: Draft, node: NodeProto, types: Mapping[str, TypeProto]) -> dict[str, TypeProto]:

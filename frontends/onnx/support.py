@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from onnx import NodeProto, TensorProto, TypeProto
 
+from lutra.frontends.onnx.classical import obstacle
 from lutra.frontends.onnx.domains import STANDARD_DOMAINS, is_fake_quantizer, with_stand_ins
 from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.fake_quantizers import obstacles
@@ -72,6 +73,8 @@ def _reason(node: NodeProto, types: Types) -> str | None:
         return f"ONNX opset {OPSET} has no such operator"
     if not is_fake_quantizer(node) and node.domain not in RUNTIME_DOMAINS:
         return f"neither ONNX nor onnxruntime has an operator {node.domain}::{node.op_type}"
+    if reason := obstacle(node):
+        return reason
     if any(subgraphs(node)):
         return "it runs a subgraph that depends on data"
     if node.op_type in RANDOM:

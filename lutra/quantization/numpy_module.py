@@ -80,7 +80,7 @@ class NumpyModule:
 
 
 def _exported(model: Any, dummy_input: Any) -> ModelProto:
-    from lutra.torch.export import exported, is_torch_model
+    from lutra.frontends.torch import exported, is_torch_model
 
     if not is_torch_model(model):
         import onnx

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from lutra.frontends.torch import exported_brevitas, to_arrays
 from lutra.ir.errors import InputError
 from lutra.quantization.bits import get_n_bits_dict
 from lutra.quantization.numpy_module import NumpyModule
@@ -17,7 +18,6 @@ from lutra.quantization.post_training import (
     PostTrainingQATImporter,
 )
 from lutra.quantization.quantized_module import QuantizedModule
-from lutra.torch.export import exported_brevitas, to_arrays
 
 N_BITS = 8
 """Bits where `n_bits` is not given."""

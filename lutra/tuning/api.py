@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lutra.compiler import compile
-from lutra.frontends.registry import import_source
+from lutra.compiler import compile, imported
 from lutra.ir.core import Module
 from lutra.ir.errors import InputError
 from lutra.ir.ops import Onnx, Quantize
@@ -80,7 +79,7 @@ def tune(
     """
     p_errors = _p_errors(p_error, share_results)
     _check(max_drop, confidence, runs, trials)
-    module = model if isinstance(model, Module) else import_source(model, shapes=shapes)
+    module = imported(model, calibration, shapes)
     signature = Signature.of(module)
     inputs, labels = _validation(signature, validation)
     arrays: Mapping[str, Array] = inputs.arrays

@@ -1,4 +1,4 @@
-"""PyTorch models as ONNX."""
+"""PyTorch models, those of Brevitas among them, by way of ONNX."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import inspect
 import io
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import onnx
 from onnx import ModelProto
 
+from lutra.frontends.onnx import import_model
+from lutra.ir.core import Module
 from lutra.ir.errors import InputError
 from lutra.ir.types import Array
 
@@ -22,10 +25,50 @@ OPSET = 17
 """Opset that models are exported in."""
 
 
+def read(source: Any, *, examples: Any = None) -> Module | None:
+    """The graph `main` of a `torch.nn.Module`; None for anything else.
+
+    examples: typical inputs (samples, ...), of which the first one is exported with: a tensor or
+        array, or a dict of them by the names of `forward`'s parameters, or a tuple in their order.
+
+    A model with layers of Brevitas brings its own quantization. Errors: I004 and I005 for the
+    examples, I008 without Brevitas, F... as of `import_model`.
+    """
+    if not is_torch_model(source):
+        return None
+    if examples is None:
+        raise InputError(
+            "I005",
+            "a PyTorch model needs examples of its inputs",
+            help="pass `calibration=` typical inputs; one is enough where nothing is calibrated",
+        )
+    export = exported_brevitas if is_brevitas_model(source) else exported
+    return import_model(export(source, _in_order(source, examples)))
+
+
+def _in_order(model: torch.nn.Module, examples: Any) -> tuple[Any, ...]:
+    """Examples in the order of the model's inputs. Error I004 where one is missing."""
+    if not isinstance(examples, Mapping):
+        return examples if isinstance(examples, tuple) else (examples,)
+    names = input_names(model, tuple(examples.values()))
+    if missing := [name for name in names if name not in examples]:
+        raise InputError(
+            "I004",
+            f"input {missing[0]!r} is missing among {', '.join(map(repr, examples))}",
+            help="name inputs like the parameters of `forward`",
+        )
+    return tuple(examples[name] for name in names)
+
+
 def is_torch_model(model: Any) -> TypeGuard[torch.nn.Module]:
     """Whether this is a `torch.nn.Module`. Imports PyTorch only if somebody else has."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def is_brevitas_model(model: torch.nn.Module) -> bool:
+    """Whether the model has layers of Brevitas."""
+    return any(type(layer).__module__.startswith("brevitas.") for layer in model.modules())
 
 
 def to_array(given: Any) -> Array:
@@ -102,7 +145,7 @@ def one_sample(dummy_input: Any) -> tuple[torch.Tensor, ...]:
 
 
 def _brevitas() -> tuple[Any, tuple[type, ...]]:
-    """Its exporter, and the classes of its layers. Error I005 where it is not installed."""
+    """Its exporter, and the classes of its layers. Error I008 where it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of packages that would make it faster
@@ -111,7 +154,7 @@ def _brevitas() -> tuple[Any, tuple[type, ...]]:
             from brevitas.nn.quant_layer import QuantInputOutputLayer, QuantNonLinearActLayer
     except ModuleNotFoundError as error:
         raise InputError(
-            "I005", f"{error.name} is not installed", help="pip install 'lutra[brevitas]'"
+            "I008", f"{error.name} is not installed", help="pip install 'lutra[brevitas]'"
         ) from error
     return export_qonnx, (QuantInputOutputLayer, QuantNonLinearActLayer)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from operator import attrgetter, is_
 from typing import Any, ClassVar, TypeVar
 
@@ -363,15 +363,15 @@ class Return(Op):
             yield f"{len(self.names)} names for {len(self.values)} values"
 
 
-def dependencies(values: Iterable[Value]) -> set[Op]:
-    """The operations that compute these values, directly or through others."""
+def dependencies(values: Iterable[Value], given: Collection[Value] = ()) -> set[Op]:
+    """The operations that compute these values, directly or through others, from those `given`."""
     found: set[Op] = set()
-    stack = [value.owner for value in values]
+    stack = [value for value in values if value not in given]
     while stack:
-        op = stack.pop()
+        op = stack.pop().owner
         if op not in found:
             found.add(op)
-            stack += [value.owner for value in op.operands]
+            stack += [value for value in op.operands if value not in given]
     return found
 
 

@@ -22,6 +22,7 @@ from lutra.passes.import_quantized import ImportQuantized
 from lutra.passes.legalize import Legalize
 from lutra.passes.lower_quantized import LowerQuantized
 from lutra.passes.partition import Partition
+from lutra.passes.prune import Prune
 from lutra.passes.quantize import QuantizeModel
 from lutra.passes.ranges import NarrowRanges
 from lutra.passes.reach import Margin
@@ -66,6 +67,7 @@ class Wide(Pass):
     method: as of `calibrate`.
     per_channel, symmetric: of the weights, as of `fit-weights`.
     split: `error` of `split-lookups`; none keeps look-ups whole.
+    prune: `error` of `prune`; none keeps the look-ups of all elements.
 
     Of a model that brings its own quantization, all that it quantizes keeps its scales, bits and
     integer weights, and the options for weights, activations and inputs say how the rest is
@@ -85,6 +87,7 @@ class Wide(Pass):
     per_channel: bool = True
     symmetric: bool = True
     split: float | None = SplitLookUps.error
+    prune: float | None = None
 
     def __post_init__(self) -> None:
         _check_bits(self)
@@ -120,6 +123,7 @@ class Narrow(Pass):
     per_channel: bool = True
     symmetric: bool = True
     accumulator: int | None = None
+    prune: float | None = None
 
     def __post_init__(self) -> None:
         _check_bits(self)
@@ -153,6 +157,7 @@ class Default(Pass):
     rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
     margin, method, per_channel, symmetric, split: as of `wide`.
     accumulator: as of `narrow`, where that is the road.
+    prune: as of `wide`.
     tolerance: as of `cheapest`.
 
     Of a model that brings its own quantization, all that it quantizes keeps its scales, bits and
@@ -174,6 +179,7 @@ class Default(Pass):
     symmetric: bool = True
     split: float | None = SplitLookUps.error
     accumulator: int | None = None
+    prune: float | None = None
     tolerance: float = 0.05
 
     def __post_init__(self) -> None:
@@ -272,6 +278,7 @@ def _to_integers(
         ImportQuantized(),
         Clean(),
         CheckSupport(),
+        *_pruned(options),
         Calibrate(options.method, bits=options.activations, inputs=options.inputs),
         QuantizeModel(
             weights,
@@ -284,6 +291,12 @@ def _to_integers(
         ),
         LowerQuantized(),
     )
+
+
+def _pruned(options: Wide | Narrow | Qat) -> Sequence[Pass]:
+    if isinstance(options, Qat) or options.prune is None:
+        return ()
+    return (Prune(options.prune), Clean())
 
 
 def _rounding(options: Wide | Narrow | Qat) -> Bits | None:

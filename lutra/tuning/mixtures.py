@@ -9,11 +9,10 @@ import numpy as np
 from lutra.ir.core import Module
 from lutra.ir.program import Program
 from lutra.ir.types import Array
+from lutra.passes.mixtures import draw, mixed
 
 ENOUGH = 2000
 """Samples that are enough to tell a loss of half a per cent from none."""
-SHARE = 0.5
-"""The most that a mixture has of its second sample: beyond, it would be one of the second."""
 TEMPERATURES = 2.0 ** np.arange(-4, 5.25, 0.25)
 
 
@@ -22,9 +21,8 @@ def with_mixtures(
 ) -> tuple[dict[str, Array], Array]:
     """Inputs, followed by mixtures of two inputs each, `ENOUGH` in all, and credits for classes.
 
-    A mixture (1 - s) a + s b with s up to `SHARE` lies near a, but not on it: a model is less sure
-    there than on its own training data, as it is of data to come (Zhang et al., "mixup: Beyond
-    Empirical Risk Minimization", ICLR 2018). Inputs of integers are taken from a alone.
+    A mixture lies near a sample, but not on it: a model is less sure there than on its own training
+    data, as it is of data to come.
 
     Credits are [samples, classes]: 1 for the label of a given sample. Of a mixture the model's own
     class has 1, and another as much less as the model holds it for less probable: that is the
@@ -35,12 +33,11 @@ def with_mixtures(
     labels = labels.reshape(-1).astype(np.int64)
     count, missing = len(labels), ENOUGH - len(labels)
     rng = np.random.default_rng(seed)
-    first, second = rng.integers(0, max(1, count), (2, max(0, missing)))
-    share = rng.uniform(0, SHARE, max(0, missing))
-    mixed = {name: _mixed(array, first, second, share) for name, array in inputs.items()}
+    first, second, share = draw(max(0, missing), count, rng)
+    more = {name: mixed(array, first, second, share) for name, array in inputs.items()}
     if missing <= 0 or not count:
         return dict(inputs), labels
-    (outputs, *_) = Program(module.clone()).run(mixed)
+    (outputs, *_) = Program(module.clone()).run(more)
     logits = _logits(outputs)
     classes = logits.shape[1]
     if labels.min() < 0 or labels.max() >= classes:
@@ -51,8 +48,8 @@ def with_mixtures(
     ]
     belief = _belief(logits, wanted)
     credits = 1 - belief.max(1, keepdims=True) + belief
-    more = {name: np.concatenate([inputs[name], mixed[name]]) for name in inputs}
-    return more, np.concatenate([one_hot[labels], credits])
+    together = {name: np.concatenate([inputs[name], more[name]]) for name in inputs}
+    return together, np.concatenate([one_hot[labels], credits])
 
 
 def _logits(outputs: Array) -> Array:
@@ -80,10 +77,3 @@ def _belief(logits: Array, wanted: Array) -> Array:
 def _softmax(logits: Array) -> Array:
     raised = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(raised / raised.sum(1, keepdims=True))
-
-
-def _mixed(array: Array, first: Array, second: Array, share: Array) -> Array:
-    if array.dtype.kind != "f":
-        return np.asarray(array[first])
-    s = share.reshape(-1, *[1] * (array.ndim - 1))
-    return np.asarray((1 - s) * array[first] + s * array[second]).astype(array.dtype)

@@ -17,6 +17,7 @@ CODES = {
     "B003": "a table look-up's input is wider than the backend allows",
     "B004": "the backend found no cryptographic parameters for the circuit",
     "B005": "a value is wider than the backend allows",
+    "B006": "workers failed while they computed on encrypted samples",
     "C001": "the calibration set is empty",
     "C002": "the calibration data hold NaN or infinite values",
     "C003": "a pass needs calibration data and none were given",

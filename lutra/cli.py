@@ -130,6 +130,12 @@ def run(
     samples: Annotated[
         int | None, typer.Option("--samples", "-n", min=1, help="take the first of them only")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, help="processes for encrypted samples; what pays without"
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="an .npz file for the results")
     ] = None,
@@ -146,7 +152,7 @@ def run(
         loaded = lutra.load(model, progress=progress)
         names = [port.name for port in loaded.signature.inputs]
         inputs = _first(loaded, datafile.read(data, names), samples)
-        predicted = loaded.predict(inputs, mode)  # type: ignore[arg-type]  # it checks the mode
+        predicted = loaded.predict(inputs, mode, executor=jobs)  # type: ignore[arg-type]
     arrays = predicted if isinstance(predicted, tuple) else (predicted,)
     found = {port.name: a for port, a in zip(loaded.signature.outputs, arrays, strict=True)}
     if output is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -79,7 +81,12 @@ class Model:
 
     # --- predictions ----------------------------------------------------------------------------
     def predict(
-        self, x: Any, mode: Mode = "clear", *, seed: int | None = None
+        self,
+        x: Any,
+        mode: Mode = "clear",
+        *,
+        seed: int | None = None,
+        executor: Executor | int | None = None,
     ) -> Array | tuple[Array, ...]:
         """The model's output for every sample of x; a tuple where it has several outputs.
 
@@ -93,10 +100,16 @@ class Model:
 
         seed: of the errors that are simulated; others every time without.
 
+        executor: where encrypted samples are computed: a `concurrent.futures.Executor`, or a number
+        of processes of this machine. Without, samples that take long enough together are spread
+        over processes, one for each core, and others are computed here. Workers get evaluation keys
+        alone: encryption and decryption stay here.
+
         Errors: I001 to I004 where x does not fit, I005 for another mode, B... from the backend.
         """
         batch = self.signature.arrange(x)
-        circuit = self.evaluate(self._program.encode(batch.arrays), mode, seed=seed)
+        encoded = self._program.encode(batch.arrays)
+        circuit = self.evaluate(encoded, mode, seed=seed, executor=executor)
         results = self.signature.release(self._program.decode(circuit, batch.arrays), batch.form)
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -109,15 +122,24 @@ class Model:
         return self._program.encode(self.signature.arrange(x).arrays)
 
     def evaluate(
-        self, q: Outputs, mode: Mode = "clear", *, seed: int | None = None
+        self,
+        q: Outputs,
+        mode: Mode = "clear",
+        *,
+        seed: int | None = None,
+        executor: Executor | int | None = None,
     ) -> tuple[Array, ...]:
         """What the client decrypts: integers (samples, *shape) for each output of the circuit.
 
-        q: what `encode` gives. mode, seed: as of `predict`. Errors: I001, I002, I004 and I005, B...
+        q: what `encode` gives. mode, seed, executor: as of `predict`. Errors: I001, I002, I004 and
+        I005, B...
         """
         if mode not in get_args(Mode):
             raise InputError("I005", f"no mode {mode!r}", help=did_you_mean(mode, get_args(Mode)))
-        run = self._encrypted if mode == "encrypt" else self._in_clear(mode == "simulate", seed)
+        if mode == "encrypt":
+            run = self._encrypted(executor)
+        else:
+            run = self._in_clear(mode == "simulate", seed)
         types = [value.int_type for value in self.module.circuit.outputs]
         return tuple(wrapped(t, a) for t, a in zip(types, run(q), strict=True))
 
@@ -155,18 +177,25 @@ class Model:
 
         return run
 
-    def _encrypted(self, q: Outputs) -> Outputs:
-        self.keygen()
-        run: Any = self.executable.run
-        self.violations = {}
-        samples = len(q[0]) if q else 1
+    def _encrypted(self, executor: Executor | int | None) -> Callable[[Outputs], Outputs]:
+        from lutra import pool
 
-        def watch(done: int, total: int) -> None:
-            self.progress("encrypted samples", done, total)
+        if isinstance(executor, int) and executor < 1:
+            raise InputError("I005", f"executor={executor} is no number of processes")
 
-        watch(0, samples)
-        results: Outputs = run(*q, progress=watch)
-        return results
+        def run(q: Outputs) -> Outputs:
+            self.keygen()
+            self.violations = {}
+            samples = len(q[0]) if q else 1
+            chosen = pool.chosen(executor, samples, self.report())
+            options = {} if chosen is None else {"executor": chosen}
+            watch = partial(self.progress, "encrypted samples")
+            watch(0, samples)
+            compute: Any = self.executable.run
+            results: Outputs = compute(*q, progress=watch, **options)
+            return results
+
+        return run
 
     # --- the backend ----------------------------------------------------------------------------
     @property

@@ -40,6 +40,12 @@ def test_encrypted_is_clear(model: lutra.Model, x: Array) -> None:
     assert model.predict(x[:0], "encrypt").shape == (0, 2)
 
 
+def test_processes_give_the_same(model: lutra.Model, x: Array) -> None:
+    np.testing.assert_array_equal(model.predict(x, "encrypt", executor=1), model.predict(x))
+    with pytest.raises(lutra.Error, match="executor=0 is no number of processes"):
+        model.predict(x, "encrypt", executor=0)
+
+
 @pytest.mark.parametrize("seed", [0, 4])
 def test_encrypted_is_clear_out_of_range(seed: int) -> None:
     """Look-ups and outputs wrap in the clear as they do under encryption."""

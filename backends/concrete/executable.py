@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lutra.backends.concrete.native import Compiled
 from lutra.backends.concrete.options import Options
 from lutra.backends.concrete.server import Server
 from lutra.backends.concrete.specification import specification
+from lutra.backends.concrete.spread import Parcel, evaluated
 from lutra.backends.concrete.statistics import Statistics, statistics_of
 from lutra.backends.concrete.transport import Ciphertexts, EvaluationKeys
 from lutra.ir.errors import InputError
@@ -35,6 +37,7 @@ class ConcreteExecutable:
         self.client = Client(program.inputs, program.outputs, compiled.info)
         self.server = Server(compiled, len(program.inputs))
         self.specification: Mapping[str, bytes] = specification(program, compiled, options)
+        self._parcel: tuple[EvaluationKeys, Parcel] | None = None
 
     @property
     def statistics(self) -> Mapping[str, float]:
@@ -52,25 +55,45 @@ class ConcreteExecutable:
         """Generate the keys; see `Client.keygen`."""
         self.client.keygen(seed=seed, cache=cache, force=force)
 
-    def run(self, *inputs: Array, progress: Progress | None = None) -> tuple[Array, ...]:
+    def run(
+        self, *inputs: Array, progress: Progress | None = None, executor: Executor | None = None
+    ) -> tuple[Array, ...]:
         """Encrypt, run and decrypt, sample by sample.
 
-        inputs: integers (samples, *shape), one array for each input. Returns such arrays. Errors
-        I001, I002 and I004 where they do not fit.
+        inputs: integers (samples, *shape), one array for each input. Returns such arrays.
+        executor: where samples are computed, here without. Its workers get ciphertexts and
+            evaluation keys; encryption and decryption stay here.
+
+        Errors I001, I002 and I004 where inputs do not fit, B006 where workers fail.
         """
         arrays = [np.asarray(array) for array in inputs]
         self._check_samples(arrays)
         samples = arrays[0].shape[0] if arrays else 1
-        results = []
-        for index in range(samples):
-            encrypted = self.client.encrypt(*(array[index] for array in arrays))
-            results.append(self.client.decrypt(self.run_encrypted(encrypted)))
+        encrypted = (
+            self.client.encrypt(*(array[index] for array in arrays)) for index in range(samples)
+        )
+        answers: Iterable[tuple[int, Ciphertexts]]
+        if executor is None:
+            answers = enumerate(map(self.run_encrypted, encrypted))
+        else:
+            answers = evaluated(self.parcel, encrypted, executor)
+        results: list[tuple[Array, ...]] = [()] * samples
+        for done, (index, answer) in enumerate(answers, 1):
+            results[index] = self.client.decrypt(answer)
             if progress is not None:
-                progress(index + 1, samples)
+                progress(done, samples)
         return tuple(
             np.array([result[i] for result in results], dtype=np.int64).reshape(-1, *port.shape)
             for i, port in enumerate(self.program.outputs)
         )
+
+    @property
+    def parcel(self) -> Parcel:
+        """What workers get: the circuit and the evaluation keys, which are generated if need be."""
+        keys = self.client.evaluation_keys
+        if self._parcel is None or self._parcel[0] is not keys:
+            self._parcel = (keys, Parcel(self.specification, keys.to_bytes()))
+        return self._parcel[1]
 
     def run_encrypted(self, sample: Ciphertexts, keys: EvaluationKeys | None = None) -> Ciphertexts:
         """The server's part for one sample; `keys` are the client's own unless given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ class Server:
         self.inputs = inputs
         self._compiled = compiled
         self._circuit: Any = None
+        self._lock = threading.Lock()
 
     def keys(self, data: bytes) -> EvaluationKeys:
         """Evaluation keys from what they are serialized to. RuntimeError where they are none."""
@@ -28,8 +30,11 @@ class Server:
         return Ciphertexts.from_bytes(parts)
 
     def run(self, sample: Ciphertexts, keys: EvaluationKeys) -> Ciphertexts:
-        """The encrypted outputs of one sample."""
-        if self._circuit is None:
-            self._circuit = self._compiled.server_circuit(FUNCTION)
-        with signals_kept():
+        """The encrypted outputs of one sample.
+
+        One at a time: a native circuit that runs in two threads mixes up their samples.
+        """
+        with self._lock, signals_kept():
+            if self._circuit is None:
+                self._circuit = self._compiled.server_circuit(FUNCTION)
             return Ciphertexts(tuple(self._circuit.call(list(sample.values), keys.native)))

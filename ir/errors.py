@@ -51,6 +51,8 @@ CODES = {
     "S001": "a message between client and server cannot be read",
     "S002": "a message is for another model, or under other keys",
     "S003": "the evaluation ended its process",
+    "S004": "the server refuses",
+    "S005": "the server does not answer",
     "T001": "the IR text cannot be parsed",
     "V001": "an operation violates its own specification",
     "V002": "a value is used where it is not defined",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lutra.report import Report
     from lutra.sensitivity import Sensitivity, analyze
     from lutra.server import Server
+    from lutra.serving.remote import Remote
     from lutra.tuning.api import tune
     from lutra.tuning.result import Tuning
 
@@ -32,6 +33,7 @@ __all__ = [
     "Error",
     "Model",
     "Price",
+    "Remote",
     "Report",
     "Sensitivity",
     "Server",
@@ -49,6 +51,7 @@ _HOME = {
     "Price": "lutra.pricing",
     "Report": "lutra.report",
     "Sensitivity": "lutra.sensitivity",
+    "Remote": "lutra.serving.remote",
     "Server": "lutra.server",
     "analyze": "lutra.sensitivity",
     "compile": "lutra.compiler",

@@ -15,6 +15,7 @@ from lutra.experiment.cli import app as experiment
 from lutra.ir.errors import Error
 from lutra.listing import show_passes, show_plugins
 from lutra.opt import opt
+from lutra.serving.cli import serve
 from lutra.signature import Form
 from lutra.tuning.cli import tune
 
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.command()(opt)
 app.command("passes")(show_passes)
 app.command("plugins")(show_plugins)
+app.command()(serve)
 app.command()(tune)
 app.add_typer(experiment, name="experiment")
 

@@ -19,6 +19,7 @@ class Trait(Enum):
     LINEAR = "linear in its encrypted operand: integer arithmetic, no bootstrap"
     STRUCTURAL = "moves elements only"
     ORDER = "picks among elements by size, commutes with monotone functions"
+    COMPOSED = "made of others: encrypted values go through these, clear ones through itself"
     OPAQUE = "runs in the clear only"
 
 
@@ -30,13 +31,18 @@ _ELEMENTWISE = """
     Tan Tanh ThresholdedRelu Where Xor
 """
 _LINEAR = """
-    AveragePool Conv Gemm GlobalAveragePool MatMul ReduceMean ReduceSum
+    AveragePool Conv ConvTranspose Einsum Gemm GlobalAveragePool MatMul ReduceMean ReduceSum
 """
 _STRUCTURAL = """
     Concat DepthToSpace Expand Flatten Gather GatherElements GatherND Identity Pad Reshape
-    Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze
+    Resize Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze
 """
 _ORDER = "GlobalMaxPool MaxPool ReduceMax ReduceMin"
+_COMPOSED = """
+    BatchNormalization CumSum GlobalLpPool GroupNormalization InstanceNormalization
+    LayerNormalization LogSoftmax LpNormalization LpPool LRN MeanVarianceNormalization ReduceL1
+    ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare Softmax
+"""
 
 TRAITS: dict[str, Trait] = {
     name: trait
@@ -45,12 +51,13 @@ TRAITS: dict[str, Trait] = {
         (_LINEAR, Trait.LINEAR),
         (_STRUCTURAL, Trait.STRUCTURAL),
         (_ORDER, Trait.ORDER),
+        (_COMPOSED, Trait.COMPOSED),
     )
     for name in names.split()
 }
 """Trait of each operator of the default domain."""
 
-WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
 """Linear operators that carry weights: what stands behind the last of them is the client's."""
 
 NONDECREASING = frozenset(
@@ -62,4 +69,14 @@ NONDECREASING = frozenset(
 
 def trait(op: Onnx) -> Trait:
     """The trait of a node; opaque where the operator or its domain is not known."""
-    return TRAITS.get(op.op_type, Trait.OPAQUE) if not op.domain else Trait.OPAQUE
+    if op.domain:
+        return Trait.OPAQUE
+    if op.op_type == "Resize" and not _copies(op):
+        return Trait.COMPOSED
+    return TRAITS.get(op.op_type, Trait.OPAQUE)
+
+
+def _copies(resize: Onnx) -> bool:
+    """Whether a Resize takes every element from some place, and computes none."""
+    mode = resize.attrs.get("coordinate_transformation_mode")
+    return resize.attrs.get("mode", "nearest") == "nearest" and mode != "tf_crop_and_resize"

@@ -1,7 +1,7 @@
 """`lutra.Client` and `lutra.Server` under the names that users of Concrete ML know.
 
-    server.zip      the model, as `Model.save` writes it: the server compiles it when it starts
-    client.zip      the client's part of it: no weights of the circuit, no code
+server.zip      the model, as `Model.save` writes it: the server compiles it when it starts
+client.zip      the client's part of it: no weights of the circuit, no code
 """
 
 from __future__ import annotations

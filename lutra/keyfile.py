@@ -100,9 +100,7 @@ def _sealed(content: bytes, line: bytes, scrypt: dict[str, Any], passphrase: str
     )
 
 
-def _opened(
-    path: Path, body: bytes, line: bytes, scrypt: dict[str, Any], passphrase: str
-) -> bytes:
+def _opened(path: Path, body: bytes, line: bytes, scrypt: dict[str, Any], passphrase: str) -> bytes:
     seal = _cipher(scrypt, passphrase)
     from cryptography.exceptions import InvalidTag
 

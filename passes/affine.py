@@ -123,5 +123,10 @@ def run_on_constant(op: Onnx, x: Array) -> Array:
             assert array is not None
             constants[value] = Constant(array)
     twin = op.copy({value: constant.results[0] for value, constant in constants.items()})
-    model = ort.model_of([*constants.values(), twin], [], twin.results)
-    return np.asarray(ort.Session(model, op.loc).run([])[0])
+    return folded(twin)[0]
+
+
+def folded(op: Onnx) -> list[Array]:
+    """onnxruntime's results of a node that reads constants only."""
+    model = ort.model_of([*(v.owner for v in dict.fromkeys(op.operands)), op], [], op.results)
+    return [np.asarray(array) for array in ort.Session(model, op.loc).run([])]

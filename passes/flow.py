@@ -94,6 +94,8 @@ class Flow:
 
     def is_product(self, op: Op) -> bool:
         """Whether it multiplies two encrypted values, which squares few bits in look-ups."""
+        if is_onnx(op, "MatMul"):
+            return len(encrypted_operands(op)) == 2
         return is_onnx(op, "Mul") and self.meets(op) and not self.client.issuperset(op.operands)
 
     def picks(self, op: Op) -> bool:
@@ -194,7 +196,7 @@ class Flow:
         others = [str(v.type) for v in operands if v.type != Tensor(v.shape)]
         if is_onnx(op, "QuantizeLinear", "DequantizeLinear"):
             return "it needs `import-quantized` before, and a constant scale"
-        if kind is Trait.OPAQUE:
+        if kind in (Trait.OPAQUE, Trait.COMPOSED):
             return "this operator cannot run on encrypted values"
         if kind is Trait.ELEMENTWISE:
             several = self._joins(op.results[0]) and not (self.is_linear(op) or self.picks(op))
@@ -203,6 +205,8 @@ class Flow:
             return f"it reads {', '.join(others)}, not float32"
         if kind is Trait.ORDER and len(op.results) > 1:
             return "its second result, the places of the maxima, would be encrypted"
+        if self.is_product(op):
+            return ""
         if op.op_type in WEIGHTED and len(operands) > 1:
             return "both operands are encrypted"
         if op.op_type != "Concat" and operands != [op.inputs[0]]:

@@ -10,6 +10,7 @@ from lutra.ir.core import Value
 from lutra.ir.ops import (
     Add,
     AddClear,
+    Broadcast,
     Dequantize,
     Lookup,
     Max,
@@ -17,9 +18,18 @@ from lutra.ir.ops import (
     MulClear,
     Neg,
     Onnx,
+    Reshape,
+    Sub,
+    Sum,
 )
 from lutra.ir.types import Array
-from lutra.passes.affine import NO_OFFSET, ZERO, dequantized, integer_factors
+from lutra.passes.affine import (
+    NO_OFFSET,
+    ZERO,
+    dequantized,
+    integer_factors,
+    with_uniform_scale,
+)
 from lutra.passes.lower_linear import Lowering
 
 
@@ -50,6 +60,44 @@ def lower_product(op: Onnx) -> Sequence[Dequantize] | None:
     p, q = (_centred(value) for value in pair)
     scale = pair[0].scale.astype(np.float64) * pair[1].scale
     return [Dequantize(product(p, q), scale, ZERO, NO_OFFSET)]
+
+
+def lower_inner_products(op: Onnx) -> Sequence[Dequantize] | None:
+    """MatMul(s (p - y), t (q - z)) -> s t / 2 sum((p' + q')^2 - p'^2 - q'^2), p' and q' centred
+
+    One look-up for each product, and one for each element of the operands.
+    """
+    first, second = dequantized(op.input(0)), dequantized(op.input(1))
+    if first is None or second is None:
+        return None
+    first = with_uniform_scale(first, [len(first.q.shape) - 1])
+    second = with_uniform_scale(second, [len(second.q.shape) - 2])
+    p = Reshape(_centred(first), (*first.q.shape, 1)).result
+    q = _centred(second)
+    q = Reshape(q, (*q.shape[:-2], 1, *q.shape[-2:])).result
+    shape = np.broadcast_shapes(p.shape, q.shape)
+    axis = len(shape) - 2
+
+    def whole(value: Value) -> Value:
+        return value if value.shape == shape else Broadcast(value, shape).result
+
+    both = _summed(_square(Add(whole(p), whole(q)).result), axis)
+    alone = [_summed(_square(value), axis) for value in (p, q)]
+    for value in alone:
+        spread = value if value.shape == both.shape else Broadcast(value, both.shape).result
+        both = Sub(both, spread).result
+    scale = first.scale.astype(np.float64) * second.scale / 2
+    return [Dequantize(both, scale, ZERO, NO_OFFSET)]
+
+
+def _square(value: Value) -> Value:
+    """The squares of integers, by one look-up of as many bits as they have."""
+    low, bits = value.int_type.min, value.int_type.span_bits
+    return Lookup(value, low, (low + np.arange(1 << bits)) ** 2).result
+
+
+def _summed(value: Value, axis: int) -> Value:
+    return Sum(value, (axis,), keepdims=False).result
 
 
 def product(p: Value, q: Value) -> Value:
@@ -115,5 +163,10 @@ def _same_grid(value: Dequantize, other: Dequantize) -> bool:
     return all(a.shape == b.shape and bool((a == b).all()) for a, b in pairs)
 
 
-JOINS: dict[str, Lowering] = {"Max": lower_max, "Min": lower_min, "Mul": lower_product}
+JOINS: dict[str, Lowering] = {
+    "MatMul": lower_inner_products,
+    "Max": lower_max,
+    "Min": lower_min,
+    "Mul": lower_product,
+}
 """For operators in which two encrypted values meet; of one value they are functions."""

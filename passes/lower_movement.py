@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lutra.ir import ort
 from lutra.ir.core import Value
 from lutra.ir.ops import (
     Broadcast,
@@ -24,7 +23,7 @@ from lutra.ir.ops import (
     scalar_of,
 )
 from lutra.ir.types import Array, Ints, Shape, Tensor
-from lutra.passes.affine import dequantized
+from lutra.passes.affine import dequantized, folded
 from lutra.passes.lower_linear import Lowering
 
 RESHAPES = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
@@ -56,17 +55,13 @@ def _moves(op: Onnx, x: Value) -> list[Movement]:
 def index_maps(op: Onnx, shape: Shape) -> list[Ints]:
     """Which element of the operand each element of the results is: the node run on an index."""
     index = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape)
-    if op.op_type in ("DepthToSpace", "SpaceToDepth"):
+    if op.op_type in ("DepthToSpace", "Resize", "SpaceToDepth"):
         index = index.astype(np.float32)  # onnxruntime has these for floats only; exact below 2^24
     parameters = [constant_of(value) for value in op.inputs[1:]]
-    clear = [None if array is None else Constant(array) for array in parameters]
-    source = Constant(index)
-    inputs = (source.result, *(None if c is None else c.result for c in clear))
+    clear = (None if array is None else Constant(array).result for array in parameters)
     types = tuple(Tensor(value.shape, index.dtype.name) for value in op.results)
-    twin = Onnx(inputs, op.op_type, types, op.attrs)
-    ops = [source, *(c for c in clear if c is not None), twin]
-    model = ort.model_of(ops, [], twin.results)
-    return [result.astype(np.int64) for result in ort.Session(model, op.loc).run([])]
+    twin = Onnx((Constant(index).result, *clear), op.op_type, types, op.attrs)
+    return [result.astype(np.int64) for result in folded(twin)]
 
 
 def movement_of(x: Value, indices: Ints) -> Movement:
@@ -173,7 +168,9 @@ def lower_concat(op: Onnx) -> Sequence[Dequantize] | None:
 MOVEMENT_LOWERINGS: dict[str, Lowering] = {
     **dict.fromkeys(RESHAPES, lower_movement),
     **dict.fromkeys(("DepthToSpace", "Expand", "Gather", "GatherElements"), lower_movement),
-    **dict.fromkeys(("GatherND", "Slice", "SpaceToDepth", "Split", "Tile"), lower_movement),
+    **dict.fromkeys(
+        ("GatherND", "Resize", "Slice", "SpaceToDepth", "Split", "Tile"), lower_movement
+    ),
     "Concat": lower_concat,
     "Pad": lower_pad,
     "Transpose": lower_movement,

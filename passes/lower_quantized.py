@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lutra.ir.core import Graph
+from lutra.ir.core import Graph, Op
 from lutra.ir.ops import Dequantize, Onnx, Quantize
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import Trait, trait
@@ -42,7 +42,7 @@ class LowerQuantized(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         flow = Flow(graph)
-        meeting = {op for op in graph.ops if is_onnx(op, *JOINS) and flow.meets(op)}
+        meeting = {op for op in graph.ops if is_onnx(op, *JOINS) and _meet(op, flow)}
         for op in graph.ops:
             if isinstance(op, Quantize):
                 self._drop_requantization(op, rewriter)
@@ -72,6 +72,11 @@ class LowerQuantized(Pass):
         same = (value.scale == op.scale).all() and (value.zero_point == op.zero_point).all()
         if same and op.lo <= value.q.int_type.min and value.q.int_type.max <= op.hi:
             rewriter.replace(op, value.q)
+
+
+def _meet(op: Op, flow: Flow) -> bool:
+    """Whether an operator that may join two encrypted values does so."""
+    return flow.is_product(op) if is_onnx(op, "MatMul") else flow.meets(op)
 
 
 def _note_reference(op: Onnx, values: Sequence[Dequantize], context: Context) -> None:

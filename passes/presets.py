@@ -46,6 +46,8 @@ class Clean(Pass):
 
 FINE = 16
 """Bits of the weights that `fit-weights` starts from: next to floats."""
+COARSE = 8
+"""Bits of those that it leaves as they are."""
 HEADROOM = 4.0
 """Of activations on the wide road: tables go on straight where observed ranges end, so that
 `split-lookups` finds no bend there. What is observed bounds the accumulators behind."""
@@ -288,6 +290,7 @@ def _to_integers(
             headroom,
             _rounding(options),
             signed,
+            coarse=_coarse(options),
         ),
         LowerQuantized(),
     )
@@ -297,6 +300,13 @@ def _pruned(options: Wide | Narrow | Qat) -> Sequence[Pass]:
     if isinstance(options, Qat) or options.prune is None:
         return ()
     return (Prune(options.prune), Clean())
+
+
+def _coarse(options: Wide | Narrow | Qat) -> Bits | None:
+    """Bits of weights that cannot be fitted: plain rounding to eight loses next to nothing."""
+    if isinstance(options, Wide):
+        return COARSE
+    return options.weights if isinstance(options, Narrow) else None
 
 
 def _rounding(options: Wide | Narrow | Qat) -> Bits | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lutra.ir.core import Graph, Op, Value
+from lutra.ir.core import Graph, Value
 from lutra.ir.ops import Dequantize, IntConstant, Observe, Onnx, Quantize, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import WEIGHTED
@@ -17,6 +17,7 @@ from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
 from lutra.passes.flow import Flow, is_onnx
 from lutra.passes.joint_scales import compared, joint_steps
+from lutra.passes.readers import is_fittable, meets_itself
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class QuantizeModel(Pass):
     headroom: how far activations may leave the range that calibration observed before they are
         clipped, as a share of it. It adds levels, not wider steps; values that maxima are taken of
         have none, as their levels cost.
+    coarse: bits of the weights of layers that `fit-weights` will leave as they are, because more
+        than sums stands between them and the next look-up. None gives them as many as all.
     signed: count levels of activations and inputs from -2^(bits - 1) instead of 0, which makes what
         layers add up narrower.
     """
@@ -54,6 +57,7 @@ class QuantizeModel(Pass):
     headroom: float = 0.0
     maxima: Bits | None = None
     signed: bool = False
+    coarse: Bits | None = None
 
     def __post_init__(self) -> None:
         check_bits(self.weights, "weights", low=2)
@@ -61,6 +65,8 @@ class QuantizeModel(Pass):
         check_bits(self.inputs, "inputs")
         if self.maxima is not None:
             check_bits(self.maxima, "maxima")
+        if self.coarse is not None:
+            check_bits(self.coarse, "coarse", low=2)
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         flow = Flow(graph)
@@ -75,13 +81,18 @@ class QuantizeModel(Pass):
                 if not _is_truth(op.x)
             },
         )
+        grids = {
+            op: self._grid(op, weights, flow)
+            for op in graph.of(Onnx)
+            if is_onnx(op, *WEIGHTED) and (weights := constant_of(op.input(1))) is not None
+        }
         for op in list(graph.ops):
             if isinstance(op, Observe):
                 fixed = op in picked or op.x in flow.client or _is_truth(op.x)
                 headroom = 0.0 if fixed else self.headroom
                 self._activation(op, bits[op], steps.get(op), headroom, rewriter)
-            elif is_onnx(op, *WEIGHTED):
-                self._weights(op, rewriter)
+        for layer, (width, axis) in grids.items():
+            self._weights(layer, width, axis, rewriter)
 
     def _bits(self, op: Observe, flow: Flow, compared: bool) -> int:
         if _is_truth(op.x):
@@ -112,24 +123,24 @@ class QuantizeModel(Pass):
         rewriter.replace_uses(op.result, x)
         rewriter.erase(op)
 
-    def _weights(self, op: Op, rewriter: Rewriter) -> None:
-        assert isinstance(op, Onnx)
-        weights = constant_of(op.input(1))
-        if weights is None:
-            return
-        bits = bits_for(self.weights, op.loc, "weights")
-        integers, scale = symmetric_grid(weights, bits, self._channel_axis(op, weights))
+    def _grid(self, op: Onnx, weights: Array, flow: Flow) -> tuple[int, int | None]:
+        """Bits of a layer's weights, and the axis of which each index has a scale of its own."""
+        channels = (0 if op.op_type == "Conv" else weights.ndim - 1) if self.per_channel else None
+        if self.coarse is None or is_fittable(op, flow):
+            return bits_for(self.weights, op.loc, "weights"), channels
+        alone = None if meets_itself(op, flow) else channels
+        return bits_for(self.coarse, op.loc, "coarse"), alone
+
+    def _weights(self, op: Onnx, bits: int, channels: int | None, rewriter: Rewriter) -> None:
+        old = op.inputs[1]
+        weights = constant_of(old)
+        assert old is not None
+        assert weights is not None  # else it has no grid
+        integers, scale = symmetric_grid(weights, bits, channels)
         value = rewriter.insert(IntConstant(integers), before=op, loc=op.loc)
         dequantize = Dequantize(value.result, scale, ZERO, NO_OFFSET)
         new = rewriter.insert(dequantize, before=op, loc=op.loc)
-        old = op.inputs[1]
-        assert old is not None
         rewriter.replace_uses(old, new.result, only=[op])
-
-    def _channel_axis(self, op: Onnx, weights: Array) -> int | None:
-        if not self.per_channel:
-            return None
-        return 0 if op.op_type == "Conv" else weights.ndim - 1
 
 
 def _is_truth(value: Value) -> bool:

@@ -11,7 +11,10 @@ from lutra.ir.traits import NONDECREASING, Trait, trait
 from lutra.ir.types import Tensor
 from lutra.passes.flow import AFFINE, affine_constant, encrypted_operands, is_clear, is_onnx
 from lutra.passes.rules import Outcome, no, on
+from lutra.passes.rules_axes import AXIS_RULES
 from lutra.passes.rules_chains import movement_before_elementwise
+from lutra.passes.rules_composed import COMPOSED_RULES
+from lutra.passes.rules_contractions import CONTRACTION_RULES
 from lutra.passes.rules_joins import JOIN_RULES, chosen_among_values
 from lutra.passes.rules_linear import LINEAR_RULES, constant, node
 
@@ -158,6 +161,9 @@ def _along(value: Value | None, axis: int, span: range) -> Value | None:
 
 FLOAT_RULES = (
     *LINEAR_RULES,
+    *CONTRACTION_RULES,
+    *COMPOSED_RULES,
+    *AXIS_RULES,
     drop_identity,
     negation_to_factor,
     sum_to_add,

@@ -6,15 +6,14 @@ leave alone what the client computes anyway, before the first layer or behind th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import numpy as np
 
-from lutra.ir.core import Op, Value
-from lutra.ir.ops import Dequantize, Onnx, constant_of
+from lutra.ir.core import Value
+from lutra.ir.ops import Onnx, constant_of
 from lutra.ir.rewriter import Rewriter
-from lutra.ir.traits import WEIGHTED, Trait, trait
+from lutra.ir.traits import Trait, trait
 from lutra.ir.types import Tensor
+from lutra.passes.client import at_client, leads_to_layer
 from lutra.passes.flow import encrypted_operands, is_onnx
 from lutra.passes.rules import Outcome, no, on
 from lutra.passes.rules_linear import constant, node, reshaped
@@ -153,7 +152,7 @@ def _meet(op: Onnx) -> bool:
     known: dict[Value, Value] = {}
     if len({_function_of(value, known) for value in operands}) < 2:
         return False
-    return not all(map(at_client, operands)) and _leads_to_layer(op)
+    return not all(map(at_client, operands)) and leads_to_layer(op)
 
 
 def chosen_among_values(op: Onnx) -> bool:
@@ -172,42 +171,6 @@ def _function_of(value: Value, known: dict[Value, Value]) -> Value:
                 (found,) = bases
         known[value] = found
     return known[value]
-
-
-def at_client(value: Value) -> bool:
-    """Whether a value comes from the inputs without any layer or quantization between."""
-
-    def is_client(op: Op) -> bool:
-        return not isinstance(op, Dequantize) and not (
-            isinstance(op, Onnx) and trait(op) is Trait.LINEAR
-        )
-
-    return _all_reached([value.owner], lambda op: [v.owner for v in op.operands], is_client)
-
-
-def _leads_to_layer(op: Op) -> bool:
-    """Whether a layer with weights stands somewhere behind: else the client computes it."""
-
-    def is_none(op: Op) -> bool:
-        return not is_onnx(op, *WEIGHTED)
-
-    return not _all_reached([op], lambda op: [u for v in op.results for u in v.users], is_none)
-
-
-def _all_reached(
-    start: Iterable[Op], following: Callable[[Op], Iterable[Op]], holds: Callable[[Op], bool]
-) -> bool:
-    """Whether something holds for all operations that can be reached."""
-    stack = list(start)
-    seen = set(stack)
-    while stack:
-        op = stack.pop()
-        if not holds(op):
-            return False
-        fresh = [other for other in following(op) if other not in seen]
-        seen.update(fresh)
-        stack += fresh
-    return True
 
 
 JOIN_RULES = (

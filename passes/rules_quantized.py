@@ -14,10 +14,10 @@ from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.traits import WEIGHTED, Trait, trait
 from lutra.ir.types import Array
 from lutra.passes.affine import clear_integers, clear_value, varies
+from lutra.passes.client import at_client
 from lutra.passes.flow import affine_constant, encrypted_operands
 from lutra.passes.lower_movement import moved
 from lutra.passes.rules import Outcome, no, on
-from lutra.passes.rules_joins import at_client
 from lutra.passes.rules_linear import constant, node
 
 

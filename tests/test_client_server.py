@@ -163,8 +163,7 @@ def test_samples_that_do_not_fit(server: Server) -> None:
 def test_models_that_read_inputs_again_and_no_samples(tmp_path: Path) -> None:
     w = tensor("w", np.array([[1.0, -0.5], [0.25, 2.0]]))
     source = model_of(
-        f"m (float[N,2] x) => (float[N,2] y, float[N,2] z) <{w}>"
-        "{ y = MatMul(x, w)  z = Neg(x) }"
+        f"m (float[N,2] x) => (float[N,2] y, float[N,2] z) <{w}>{{ y = MatMul(x, w)  z = Neg(x) }}"
     )
     model = lutra.compile(source, points(), p_error=P_ERROR)
     model.save(tmp_path / "m.lutra")

@@ -6,7 +6,7 @@ import pytest
 
 from lutra.ir import ort
 from lutra.ir.core import Input
-from lutra.ir.ops import Onnx
+from lutra.ir.ops import Constant, Onnx
 from lutra.ir.traits import NONDECREASING, TRAITS, WEIGHTED, Trait, trait
 from lutra.ir.types import Tensor
 
@@ -35,4 +35,11 @@ def test_other_domains_are_opaque() -> None:
     x = Input("x", Tensor((2,))).result
     assert trait(Onnx.make("Relu", [x])) is Trait.ELEMENTWISE
     assert trait(Onnx((x,), "Relu", (Tensor((2,)),), {}, "mine")) is Trait.OPAQUE
-    assert trait(Onnx.make("Softmax", [x])) is Trait.OPAQUE
+    assert trait(Onnx.make("Hardmax", [x])) is Trait.OPAQUE
+
+
+def test_interpolation_computes_and_copying_does_not() -> None:
+    x = Input("x", Tensor((1, 1, 2, 2))).result
+    scales = Constant(np.array([1, 1, 2, 2], np.float32)).result
+    assert trait(Onnx.make("Resize", [x, None, scales])) is Trait.STRUCTURAL
+    assert trait(Onnx.make("Resize", [x, None, scales], mode="linear")) is Trait.COMPOSED

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 CODES = {
-    "A001": "the artifact is not a readable zip archive",
+    "A001": "the artifact is not readable: no zip archive, or no JSON",
     "A002": "the artifact's contents do not match its manifest",
     "A003": "the artifact was written by a newer version of Lutra",
     "A004": "the artifact needs another version of the backend",

@@ -63,8 +63,8 @@ def save(model: Model, path: str | Path) -> None:
     write_atomically(Path(path), packed(model))
 
 
-def packed(model: Model) -> bytes:
-    """The bytes of the file that `save` writes."""
+def packed(model: Model, *, deployable: bool = True) -> bytes:
+    """The bytes of the file that `save` writes; without the backend's files if not `deployable`."""
     manifest = {
         "format": FORMAT,
         "lutra": lutra.__version__,
@@ -74,7 +74,7 @@ def packed(model: Model) -> bytes:
         "options": model.options,
         **_ports(model.signature),
     }
-    return _pack(manifest, model.module, _deployed(model))
+    return _pack(manifest, model.module, _deployed(model) if deployable else {})
 
 
 def _deployed(model: Model) -> dict[str, bytes]:

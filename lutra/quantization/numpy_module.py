@@ -31,7 +31,10 @@ class NumpyModule:
         dummy_input: Any = None,
         debug_onnx_output_file_path: str | Path | None = None,
     ) -> None:
-        self._onnx_model = model if isinstance(model, ModelProto) else _exported(model, dummy_input)
+        from lutra.quantization.inlining import inlined
+
+        given = model if isinstance(model, ModelProto) else _exported(model, dummy_input)
+        self._onnx_model = inlined(given)
         if debug_onnx_output_file_path is not None:
             Path(debug_onnx_output_file_path).write_bytes(self._onnx_model.SerializeToString())
         module = import_source(self._onnx_model)

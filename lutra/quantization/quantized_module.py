@@ -7,19 +7,22 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import ModelProto
 
 import lutra
-from lutra.ir.errors import InputError, did_you_mean
+from lutra.artifact import Artifact, packed
+from lutra.ir.errors import ArtifactError, InputError, did_you_mean
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Quantize
 from lutra.ir.types import Array, Shape
 from lutra.model import Mode, Model
+from lutra.quantization.assembly import Layers, model_of, samples_of
 from lutra.quantization.circuit import CircuitGraph, FheCircuit
 from lutra.quantization.configuration import options_of
 from lutra.quantization.notices import no_effect
-from lutra.quantization.quantized_ops import Layers, model_of
 from lutra.quantization.quantizers import UniformQuantizer
+from lutra.quantization.serialization import Serializable, bytes_of, text_of
 
 DEFAULT_P_ERROR = 2.0**-40
 """Taken by `QuantizedModule.compile` where neither `p_error` nor `global_p_error` is given."""
@@ -46,7 +49,7 @@ class NotCompiledError(InputError, AttributeError):
     """A module was to be simulated or executed before `compile`."""
 
 
-class QuantizedModule:
+class QuantizedModule(Serializable):
     """A model of integers between a step that quantizes its inputs and one that gives floats.
 
     `PostTrainingAffineQuantization`, `PostTrainingQATImporter` and the functions of `lutra.torch`
@@ -108,7 +111,9 @@ class QuantizedModule:
             )
         grids = dict(zip(inputs, input_q_params, strict=True))
         self.onnx_model = model_of(grids, outputs, self.quant_layers_dict)
-        self._model = lutra.compile(self.onnx_model, pipeline="qat")
+        self._model = lutra.compile(
+            self.onnx_model, samples_of(inputs, self.quant_layers_dict), "qat"
+        )
 
     @property
     def ordered_module_input_names(self) -> tuple[str, ...]:
@@ -275,6 +280,23 @@ class QuantizedModule:
         """Warns: sums never widen what is summed."""
         no_effect("reduce_sum_copy", "values have widths of their own, a sum widens none of them")
 
+    # --- as JSON ----------------------------------------------------------------------------------
+    def dump_dict(self) -> dict[str, Any]:
+        """The model, as `module.model.save` writes it, and the ONNX model if that was kept."""
+        kept = None if self.onnx_model is None else text_of(self.onnx_model.SerializeToString())
+        return {"model": text_of(packed(self.model, deployable=False)), "onnx_model": kept}
+
+    @classmethod
+    def load_dict(cls, metadata: Any) -> QuantizedModule:
+        """A module that predicts in the clear as that one did; `compile` it to encrypt.
+
+        Errors A001 to A003.
+        """
+        model = Artifact.read(bytes_of(metadata, "model")).model()
+        kept = metadata.get("onnx_model")
+        onnx_model = None if kept is None else _proto(bytes_of(metadata, "onnx_model"))
+        return cls(onnx_model=onnx_model, model=model)
+
     # --- inside -----------------------------------------------------------------------------------
     def _mode(self, fhe: FheMode | str) -> Mode:
         name = fhe.value if isinstance(fhe, FheMode) else fhe
@@ -322,6 +344,13 @@ def _quantizer(op: Quantize) -> UniformQuantizer:
     bits = max(1, int(op.hi - op.lo).bit_length())
     zero_point = int(np.asarray(op.zero_point).reshape(-1)[0])
     return UniformQuantizer(bits, float(op.scale.reshape(-1)[0]), zero_point, op.lo < 0)
+
+
+def _proto(content: bytes) -> ModelProto:
+    try:
+        return onnx.load_from_string(content)
+    except Exception as error:  # of types of protobuf's own
+        raise ArtifactError("A002", f"entry 'onnx_model' cannot be read: {error}") from error
 
 
 def _check_device(device: str) -> None:

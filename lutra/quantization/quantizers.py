@@ -8,13 +8,15 @@ with scale S = (beta - alpha) / (2^n - 1) and zero point Z = round(-alpha / S) f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from lutra.ir.errors import InputError
 from lutra.ir.types import Array
+from lutra.quantization.serialization import Serializable, array_of, entries_of, field
+from lutra.quantization.tracing import Traced
 
 MAX_BITS = 32
 """Widest integers of a quantizer; their products and sums stay exact in float64 and int64."""
@@ -24,7 +26,7 @@ FLAT = 1e-6
 
 
 @dataclass(frozen=True)
-class UniformQuantizer:
+class UniformQuantizer(Serializable):
     """The map between values and integers of `n_bits` bits.
 
     zero_point: the integer of value 0.0.
@@ -71,16 +73,33 @@ class UniformQuantizer:
 
     def quant(self, values: Any) -> Array:
         """The integers (int64) of values; beyond the range, its nearest end."""
+        if isinstance(values, Traced):
+            return values.quantized(self)  # type: ignore[return-value]
         first = -_offset(self.n_bits, self.is_signed)
         q = np.rint(np.asarray(values, np.float64) / self.scale) + self.zero_point
         return np.asarray(np.clip(q, first, first + 2**self.n_bits - 1), np.int64)
 
     def dequant(self, qvalues: Any) -> Array:
         """The values (float64) of integers."""
+        if isinstance(qvalues, Traced):
+            return self.scale * (qvalues - self.zero_point)  # type: ignore[no-any-return]
         return np.asarray(self.scale * (np.asarray(qvalues) - self.zero_point), np.float64)
 
+    def dump_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "scale": float(self.scale)}
 
-class QuantizedArray:
+    @classmethod
+    def load_dict(cls, metadata: Any) -> UniformQuantizer:
+        return cls(
+            field(metadata, "n_bits", int),
+            field(metadata, "scale", float),
+            field(metadata, "zero_point", int),
+            field(metadata, "is_signed", bool),
+            field(metadata, "is_symmetric", bool),
+        )
+
+
+class QuantizedArray(Serializable):
     """Values together with their integers.
 
     n_bits: of the integers.
@@ -102,7 +121,7 @@ class QuantizedArray:
         scale: float | None = None,
         zero_point: int | None = None,
     ) -> None:
-        array = np.asarray(values)
+        array: Any = values if isinstance(values, Traced) else np.asarray(values)
         if scale is not None:
             self.quantizer = UniformQuantizer(
                 n_bits, float(scale), int(zero_point or 0), is_signed, is_symmetric
@@ -125,6 +144,16 @@ class QuantizedArray:
             self.update_values(array)
         else:
             self.update_quantized_values(array)
+
+    @classmethod
+    def under(
+        cls, quantizer: UniformQuantizer, values: Any, value_is_float: bool = True
+    ) -> QuantizedArray:
+        """Values, or integers, of a quantizer that exists."""
+        q = quantizer
+        return cls(
+            q.n_bits, values, value_is_float, q.is_signed, q.is_symmetric, q.scale, q.zero_point
+        )
 
     @property
     def n_bits(self) -> int:
@@ -150,16 +179,29 @@ class QuantizedArray:
 
     def update_values(self, values: Any) -> Array:
         """Take new values under the same quantizer. Returns their `qvalues`."""
-        self.values = np.asarray(values, np.float64)
+        array: Any = values if isinstance(values, Traced) else np.asarray(values, np.float64)
+        self.values = array
         return self.quant()
 
     def update_quantized_values(self, qvalues: Any) -> Array:
         """Take new integers under the same quantizer. Returns their `values`."""
-        array = np.asarray(qvalues)
+        array: Any = qvalues if isinstance(qvalues, Traced) else np.asarray(qvalues)
         if not np.issubdtype(array.dtype, np.integer):
             raise InputError("I002", f"quantized values are integers, not {array.dtype}")
         self.qvalues = array.astype(np.int64)
         return self.dequant()
+
+    def dump_dict(self) -> dict[str, Any]:
+        return {"quantizer": self.quantizer.dump_dict(), "qvalues": entries_of(self.qvalues)} | {
+            "values": entries_of(self.values)
+        }
+
+    @classmethod
+    def load_dict(cls, metadata: Any) -> QuantizedArray:
+        quantizer = UniformQuantizer.load_dict(field(metadata, "quantizer", dict))
+        found = cls.under(quantizer, array_of(metadata, "qvalues", "i"), value_is_float=False)
+        found.values = array_of(metadata, "values", "f")
+        return found
 
     def __repr__(self) -> str:
         return f"QuantizedArray({self.qvalues!r}, {self.quantizer!r})"

@@ -89,11 +89,11 @@ def test_a_small_net_executed() -> None:
     x = rng.uniform(-1, 1, (500, 12)).astype(np.float32)
     y = (x[:, :6].sum(1) > x[:, 6:].sum(1)).astype(np.int64)
     net = fit(QuantNet((12, 30, 2), bits=2), x, y, epochs=5)
-    module = compile_brevitas_qat_model(net, x[:100], p_error=0.01)
+    module = compile_brevitas_qat_model(net, x[:100], p_error=1e-8)
     assert module.fhe_circuit is not None
-    assert module.fhe_circuit.programmable_bootstrap_count == 60
+    assert 50 < module.fhe_circuit.programmable_bootstrap_count <= 60  # neurons that vary
     executed = module.forward(x[:1], fhe="execute")
-    assert executed.shape == (1, 2)
+    np.testing.assert_array_equal(executed, module.forward(x[:1]))
     clear = module.forward(x)
     np.testing.assert_allclose(clear, own(net, x), atol=0.02 * np.abs(clear).max())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lutra.passes.base import Lossy, Pass, Within
-from lutra.passes.bits import Bits, check_bits
+from lutra.passes.bits import Bits, check_bits, highest
 from lutra.passes.calibrate import Calibrate, Method
 from lutra.passes.canonicalize import Canonicalize
 from lutra.passes.center import Center
@@ -21,6 +21,7 @@ from lutra.passes.fuse import FuseRegions
 from lutra.passes.import_quantized import ImportQuantized
 from lutra.passes.legalize import Legalize
 from lutra.passes.lower_quantized import LowerQuantized
+from lutra.passes.lower_trees import LowerTrees
 from lutra.passes.partition import Partition
 from lutra.passes.prune import Prune
 from lutra.passes.quantize import QuantizeModel
@@ -228,10 +229,11 @@ def _check_bits(options: Wide | Narrow | Default | Qat) -> None:
             check_bits(bits, name, low=1 if name in ("activations", "inputs") else 2)
 
 
-def _at_most(bits: Bits, most: int) -> Bits:
+def _at_most(bits: Bits, most: Bits) -> Bits:
+    limit = highest(most)
     if isinstance(bits, int):
-        return min(bits, most)
-    return tuple((pattern, min(number, most)) for pattern, number in bits)
+        return min(bits, limit)
+    return tuple((pattern, min(number, limit)) for pattern, number in bits)
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,9 @@ def _to_integers(
     signed: bool = False,
 ) -> Sequence[Pass]:
     """From a model to integer layers, of weights with so many bits, and float regions between."""
+    rounding = _rounding(options)
     return (
+        LowerTrees(options.inputs if rounding is None else _at_most(options.inputs, rounding)),
         ImportQuantized(),
         Clean(),
         CheckSupport(),
@@ -288,7 +292,7 @@ def _to_integers(
             options.inputs,
             per_channel,
             headroom,
-            _rounding(options),
+            rounding,
             signed,
             coarse=_coarse(options),
         ),

@@ -23,7 +23,10 @@ TRANSFORMS = {"NONE": "", "LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax"}
 """What is applied to scores, as ONNX's own operators."""
 
 AGGREGATES = ("SUM", "AVERAGE")
-"""How the trees of an ensemble are put together: as Lutra takes them."""
+"""How the trees of an ensemble are put together, as Lutra takes them."""
+
+EQUALITIES = ("BRANCH_EQ", "BRANCH_NEQ")
+"""Branches that it does not take."""
 
 
 def expand_classical(draft: Draft) -> bool:
@@ -55,6 +58,8 @@ def obstacle(node: NodeProto) -> str:
         return f"its post_transform is {_transform(given)}"
     if (aggregate := given.get("aggregate_function", "SUM")) not in AGGREGATES:
         return f"its aggregate_function is {aggregate}"
+    if compared := {*EQUALITIES} & {*given.get("nodes_modes", ())}:
+        return f"it has nodes of mode {', '.join(sorted(compared))}"
     if node.op_type == "LinearClassifier" and len(_labels(given)) != _rows(given):
         return f"it has {_rows(given)} rows of weights for {len(_labels(given))} classes"
     if any(name.endswith("_as_tensor") for name in given):
@@ -90,15 +95,15 @@ def _tree_regressor(node: NodeProto) -> GraphProto | None:
         return None
     body = _Body()
     plain = {k: v for k, v in given.items() if k != "post_transform"}
-    scores = body.node("TreeEnsembleRegressor", node.input[0], domain=DOMAIN, **plain)
+    scores = body.trees(node, plain)
     return body.graph(body.transform(scores, transform))
 
 
 def _tree_classifier(node: NodeProto) -> GraphProto:
-    """By the ensemble of its scores. Two classes may share one score, of the one that has leaves.
+    """By the ensemble of its scores. Two classes may share one score, that of the second.
 
-    That score counts as the other's complement to 1 where no leaf is negative, else as its
-    negative, as in onnxruntime.
+    The first one's is its complement to 1 where no leaf is negative, else its negative, and of the
+    transforms only LOGISTIC applies, to the latter two: so it is in onnxruntime.
     """
     given = attributes_of(node)
     classes, ids = _labels(given), given["class_ids"]
@@ -111,15 +116,18 @@ def _tree_classifier(node: NodeProto) -> GraphProto:
     if shared and len(plain.get("base_values", ())) == 2:
         plain["base_values"] = [plain["base_values"][ids[0]]]
     body = _Body()
-    scores = body.node("TreeEnsembleRegressor", node.input[0], domain=DOMAIN, **plain)
+    scores = body.trees(node, plain)
     transform = _transform(given)
-    if shared and min(given["class_weights"]) >= 0:
-        one = body.constant(np.float32(1))
-        scores = body.node("Concat", body.node("Sub", one, scores), scores, axis=1)
-        transform = "NONE"
-    elif shared:
-        scores = body.node("Concat", body.node("Neg", scores), scores, axis=1)
-    return body.graph(body.chosen(scores, given), body.transform(scores, transform))
+    decisive = scores
+    if shared:
+        opposite = decisive = body.node("Concat", body.node("Neg", scores), scores, axis=1)
+        if min(given["class_weights"]) >= 0:
+            other = body.node("Sub", body.constant(np.float32(1)), scores)
+            decisive = body.node("Concat", other, scores, axis=1)
+        scores, transform = (
+            (opposite, transform) if transform == "LOGISTIC" else (decisive, "NONE")
+        )
+    return body.graph(body.chosen(decisive, given), body.transform(scores, transform))
 
 
 def _zip_map(node: NodeProto) -> GraphProto:
@@ -149,17 +157,25 @@ class _Body:
         self.constants.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def node(self, op_type: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        name = f"{op_type}{len(self.nodes)}"
-        made = helper.make_node(op_type, inputs, [name], domain=domain, **attributes)
+    def node(
+        self, op_type: str, *inputs: str, name: str = "", domain: str = "", **attributes: Any
+    ) -> str:
+        result = f"{op_type}{len(self.nodes)}"
+        made = helper.make_node(op_type, inputs, [result], name, domain=domain, **attributes)
         self.nodes.append(made)
-        return name
+        return result
+
+    def trees(self, node: NodeProto, attributes: Mapping[str, Any]) -> str:
+        """Scores [samples, targets] of an ensemble, under the node's own name."""
+        return self.node(
+            "TreeEnsembleRegressor", node.input[0], name=node.name, domain=DOMAIN, **attributes
+        )
 
     def linear(self, node: NodeProto, given: Mapping[str, Any], rows: int) -> str:
         """Scores [samples, rows] of a linear model."""
         weights: Array = np.asarray(given["coefficients"], np.float32).reshape(rows, -1)
         x = self.node("Cast", node.input[0], to=TensorProto.FLOAT)
-        scores = self.node("MatMul", x, self.constant(weights.T))
+        scores = self.node("MatMul", x, self.constant(weights.T), name=node.name)
         intercepts = np.asarray(given.get("intercepts", [0.0] * rows), np.float32)
         return self.node("Add", scores, self.constant(intercepts))
 

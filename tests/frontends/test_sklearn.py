@@ -7,12 +7,20 @@ import pytest
 
 pytest.importorskip("skl2onnx", reason="skl2onnx is not installed")
 
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
 import lutra
 from lutra.frontends.registry import import_source
@@ -31,11 +39,18 @@ def classifiers() -> list[Any]:
         RidgeClassifier(),
         MLPClassifier(hidden_layer_sizes=(8,), max_iter=800, random_state=0),
         make_pipeline(StandardScaler(), LogisticRegression()),
+        GradientBoostingClassifier(n_estimators=5, max_depth=2),
+        RandomForestClassifier(5, random_state=0),
+        DecisionTreeClassifier(),
     ]
 
 
 def regressors() -> list[Any]:
-    return [LinearRegression(), MLPRegressor(hidden_layer_sizes=(8,), max_iter=500, random_state=0)]
+    return [
+        LinearRegression(),
+        MLPRegressor(hidden_layer_sizes=(8,), max_iter=500, random_state=0),
+        RandomForestRegressor(5, random_state=0),
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -68,6 +83,27 @@ def test_compile_takes_an_estimator() -> None:
     assert model.pbs_count == 0
     chosen = estimator.classes_[np.asarray(model.predict(X)).argmax(1)]
     assert np.mean(chosen == estimator.predict(X)) > 0.97
+
+
+def test_boosted_trees_keep_their_accuracy() -> None:
+    x, y = load_breast_cancer(return_X_y=True)
+    x_train, x_test, y_train, y_test = train_test_split(
+        x.astype(np.float32), y, test_size=0.3, random_state=0
+    )
+    trees = GradientBoostingClassifier(n_estimators=20, random_state=0).fit(x_train, y_train)
+    model = lutra.compile(trees, x_train, "default{rounding=5}")
+    simulated = np.asarray(model.predict(x_test, mode="simulate"))
+    assert np.mean(simulated.argmax(1) == y_test) > trees.score(x_test, y_test) - 0.01
+    assert np.abs(simulated - trees.predict_proba(x_test)).mean() < 0.005
+    assert model.pbs_count < 150
+
+
+def test_boosted_regression() -> None:
+    trees = GradientBoostingRegressor(n_estimators=10, max_depth=2, random_state=0)
+    trees.fit(X[:, :3], X[:, 3])
+    model = lutra.compile(trees, X[:, :3], "narrow{inputs=6,weights=8}")
+    wrong = np.asarray(model.predict(X[:, :3]))[:, 0] - trees.predict(X[:, :3])
+    assert np.abs(wrong).mean() < 0.01
 
 
 def test_what_cannot_be_read() -> None:

@@ -29,10 +29,14 @@ def node(op_type: str, *inputs: Value | None, **attrs: Any) -> Value:
 
 
 def reshaped(value: Value, shape: Sequence[int]) -> Value:
-    """The value under another shape, itself if it has that shape."""
+    """The value under another shape, itself if it has that shape.
+
+    A first axis that stays is written as 0, so that many samples can go through at once.
+    """
     if value.shape == tuple(shape):
         return value
-    return node("Reshape", value, constant(shape, np.int64))
+    kept = tuple(shape[:1]) == value.shape[:1] != ()
+    return node("Reshape", value, constant([0, *shape[1:]] if kept else shape, np.int64))
 
 
 @on("Gemm")

@@ -16,6 +16,7 @@ from lutra.ir.ops import Onnx, Quantize
 from lutra.ir.types import Array
 from lutra.model import silent
 from lutra.passes.base import Progress
+from lutra.pricing import price
 from lutra.security import STRICT, check_p_error
 from lutra.signature import Batch, Signature
 from lutra.tuning.evidence import worst_loss
@@ -193,7 +194,7 @@ def _decided(search: Search, workload: Workload) -> Tuning:
             choice = Candidate(
                 found.setting.pipeline,
                 found.point.p_error,
-                found.point.price,
+                price(model).total,
                 float(scores.mean()),
                 worst,
             )

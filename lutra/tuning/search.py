@@ -1,10 +1,10 @@
 """The search: what to try next, from what was found so far.
 
-Uniform bits first, from many to few; then, from the cheapest pipeline that keeps the accuracy, one
-bit less of one role of one layer at a time. These trials are a sensitivity analysis around the best
-pipeline so far: each tells what its bit saves and what error it adds. The moves that save most for
-their error are made together, as many as the accuracy bears. Where no bit can go, one goes and
-another comes.
+Uniform bits first, from many to few, then with ever fewer look-ups; then, from the cheapest
+pipeline that keeps the accuracy, one bit less of one role of one layer at a time. These trials are
+a sensitivity analysis around the best pipeline so far: each tells what its bit saves and what error
+it adds. The moves that save most for their error are made together, as many as the accuracy bears.
+Where no bit can go, one goes and another comes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ from lutra.tuning.workload import Outcome, Point, Task, Workload, run
 
 ROUNDING = (8, 7, 6, 5, 4, 3)
 """Bits of the uniform settings that a search starts with."""
+FINE_ROUNDING = (10, 9, 8, 7)
+"""Bits of those that it goes on with where none of the first keeps the score."""
 TIGHT = 0.03
 """A margin that wastes little, for the few values that will leave the range."""
+FINE_INPUTS = 10
+"""Bits of inputs, and of activations, whose values must be told apart finely, at more noise."""
+PRUNING = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
+"""Errors that leaving out look-ups may cause, as of `prune`."""
 SWAPS = 3
 """Moves that are tried with a bit more elsewhere, when no bit can go without."""
 
@@ -113,33 +119,59 @@ class Search:
     # --- what to try ----------------------------------------------------------------------------
     def _start(self) -> Iterable[Sequence[Setting]]:
         """Uniform settings, dearest first, then the variants of the best ones."""
-        uniform = partial(Setting.uniform, self.brings, self.variables)
-        base = [
-            uniform(
-                rounding=bits,
-                weights=max(3, min(6, bits)),
-                activations=8,
-                output_weights=min(6, bits),
-            )
-            for bits in ROUNDING
-        ]
-        base = [dataclasses.replace(s, exact=self.exact) for s in base]
+        base = [self._uniform(bits, max(3, min(6, bits)), 8, min(6, bits)) for bits in ROUNDING]
         if self.brings:
             plain = dataclasses.replace(base[0], rounding=False, margin=None)
             guaranteed = [dataclasses.replace(s, margin=None) for s in base]
             yield [plain, *base, *guaranteed]
             return
         yield base
+        if self.best is None:
+            base = [self._uniform(bits, 8, FINE_INPUTS, 8) for bits in FINE_ROUNDING]
+            base = [dataclasses.replace(s, inputs=FINE_INPUTS) for s in base]
+            yield base
         around = self._around(base)
-        yield [dataclasses.replace(s, method="mse") for s in around]
+        other: Method = "minmax" if Setting.method == "mse" else "mse"
+        yield [dataclasses.replace(s, method=other) for s in around]
         yield [dataclasses.replace(s, margin=TIGHT) for s in around]
+        yield from self._pruned(base)
+
+    def _uniform(self, rounding: int, weights: int, activations: int, outputs: int) -> Setting:
+        """The same bits in all layers."""
+        setting = Setting.uniform(
+            self.brings,
+            self.variables,
+            rounding=rounding,
+            weights=weights,
+            activations=activations,
+            output_weights=outputs,
+        )
+        return dataclasses.replace(setting, exact=self.exact)
 
     def _around(self, settings: Sequence[Setting]) -> list[Setting]:
         """The best of some settings, and the next cheaper one."""
-        if self.best is None:
-            return list(settings[:1])
-        at = settings.index(self.best.setting)
+        at = self._place(settings)
         return list(settings[at : at + 2])
+
+    def _place(self, settings: Sequence[Setting]) -> int:
+        """Where the best one stands among uniform settings, by its bits; at first if none is."""
+        bits = [setting.bits for setting in settings]
+        return 0 if self.best is None else bits.index(self.best.setting.bits)
+
+    def _pruned(self, settings: Sequence[Setting]) -> Iterable[Sequence[Setting]]:
+        """The best uniform setting with fewer look-ups, and with more bits for those that stay.
+
+        Ends where no number of bits makes up for what was left out.
+        """
+        at = self._place(settings)
+        like = settings[0] if self.best is None else self.best.setting
+        near = settings[max(0, at - 2) : at + 2]
+        for error in PRUNING:
+            tried = [dataclasses.replace(like, bits=s.bits, prune=error) for s in near]
+            yield tried
+            points = [p for s in tried if s in self.outcomes for p in self.outcomes[s].points]
+            if not any(map(self.keeps, points)):
+                return
 
     def _improve(self) -> bool:
         """Look around the best setting; whether a cheaper one was found."""
@@ -168,6 +200,12 @@ class Search:
         if not self.brings:
             other: Method = "minmax" if setting.method == "mse" else "mse"
             yield dataclasses.replace(setting, method=other)
+            for inputs in {Setting.inputs, FINE_INPUTS} - {setting.inputs}:
+                yield dataclasses.replace(setting, inputs=inputs)
+            for error in PRUNING:
+                if setting.prune is not None and setting.prune < error:
+                    yield dataclasses.replace(setting, prune=error)
+                    break
         margin = Setting.margin if setting.margin == TIGHT else TIGHT
         if setting.margin is not None:
             yield dataclasses.replace(setting, margin=margin)

@@ -18,7 +18,7 @@ Variable: TypeAlias = tuple[Role, str]
 """What the bits are of: a role, and the layer by the name that options know it by."""
 
 LEAST: Mapping[Role, int] = {"rounding": 2, "weights": 2, "activations": 2, "output_weights": 2}
-MOST: Mapping[Role, int] = {"rounding": 8, "weights": 8, "activations": 8, "output_weights": 8}
+MOST: Mapping[Role, int] = {"rounding": 10, "weights": 8, "activations": 10, "output_weights": 8}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Setting:
     exact: bool = False
     margin: Any = Default.margin
     method: Method = Default.method
+    inputs: int = 8
+    prune: float | None = Default.prune
 
     @classmethod
     def uniform(
@@ -75,6 +77,8 @@ class Setting:
             weights=self._of("weights") or Default.weights,
             activations=self._of("activations") or Default.activations,
             output_weights=outputs,
+            inputs=self.inputs,
+            prune=self.prune,
         )
 
     def _of(self, role: Role) -> int | tuple[tuple[str, int], ...] | None:

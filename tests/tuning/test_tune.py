@@ -64,6 +64,12 @@ def test_the_choice_is_cheap_and_keeps_the_score(tmp_path: Path) -> None:
     assert (tmp_path / "front.png").stat().st_size > 1000
 
 
+def test_look_ups_that_matter_little_are_left_out() -> None:
+    found = tuned(trials=40, p_error=STRICT)
+    assert "prune" in found.pipeline
+    assert found.model.pbs_count < 20  # of 60
+
+
 def test_a_search_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "trials.jsonl"
     first = tuned(log=log)
@@ -178,7 +184,7 @@ def test_settings_are_pipelines() -> None:
     moved = setting.moved(("rounding", "/conv1/Conv"), -1)
     assert moved is not None
     assert '"/conv1/Conv"=4' in moved.pipeline
-    assert setting.changed({("rounding", "/conv1/Conv"): 99})[("rounding", "/conv1/Conv")] == 8
+    assert setting.changed({("rounding", "/conv1/Conv"): 99})[("rounding", "/conv1/Conv")] == 10
     assert str(Pipeline.parse(moved.pipeline)) == moved.pipeline
     assert moved.moved(("rounding", "/conv1/Conv"), 9) is not None
 

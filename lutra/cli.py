@@ -15,6 +15,8 @@ from lutra.experiment.cli import app as experiment
 from lutra.ir.errors import Error
 from lutra.listing import show_passes, show_plugins
 from lutra.opt import opt
+from lutra.page import cli as report
+from lutra.page import export
 from lutra.serving.cli import serve
 from lutra.signature import Form
 from lutra.tuning.cli import tune
@@ -56,6 +58,8 @@ app.command("passes")(show_passes)
 app.command("plugins")(show_plugins)
 app.command()(serve)
 app.command()(tune)
+app.command("report")(report.command)
+app.command("export")(export.command)
 app.add_typer(experiment, name="experiment")
 
 Data = Annotated[

@@ -15,6 +15,7 @@ from lutra.ir.types import Array
 from lutra.model import Model, silent
 from lutra.passes import Context, Pass, Pipeline
 from lutra.passes.base import Progress
+from lutra.passes.instruments import Instrument
 from lutra.pricing import prices_for
 from lutra.security import STRICT, check_p_error, check_rounding
 from lutra.signature import Signature
@@ -32,6 +33,7 @@ def compile(
     options: Mapping[str, Any] | None = None,
     share_results: bool = False,
     max_p_error: float | None = None,
+    instruments: Sequence[Instrument] = (),
     progress: Progress | None = None,
 ) -> Model:
     """Compile an ONNX model into a circuit for encrypted data.
@@ -52,6 +54,7 @@ def compile(
         p_error is 2^-40, and a higher one is refused (I006), as is approximate rounding: see
         docs/security.md.
     max_p_error: the same with another bound.
+    instruments: watch the pipeline run.
     progress: called as progress(what, done, total) during long steps, also those of predictions.
 
     The backend emits the circuit when it is first needed. Errors: F... for the model, C... and
@@ -71,7 +74,7 @@ def compile(
         prices=prices_for(chosen, emission),
         progress=progress or silent,
     )
-    records = passes.execute(module, context)
+    records = passes.execute(module, context, instruments)
     _require_circuit(module, passes)
     if share_results:
         check_rounding(module.circuit)

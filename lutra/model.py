@@ -25,6 +25,8 @@ from lutra.signature import Signature
 
 if TYPE_CHECKING:
     from lutra.backends.numpy import NumpyExecutable
+    from lutra.page.drawing import Drawing
+    from lutra.page.evidence import Evidence
     from lutra.report import Report
 
 Mode: TypeAlias = Literal["clear", "simulate", "encrypt"]
@@ -254,6 +256,21 @@ class Model:
         from lutra.report import Report
 
         return Report.of(self, price=price)
+
+    def plot(self) -> Drawing:
+        """The circuit as a drawing: notebooks show it, and `.save` writes .svg, .dot or .onnx."""
+        from lutra.page.drawing import drawing
+
+        return drawing(self)
+
+    def save_report(self, path: str | Path, evidence: Evidence | None = None) -> None:
+        """Write a page about the model. Errors I004; those of `evidence`, which adds to it."""
+        from lutra.page.page import write
+
+        write(self, path, evidence)
+
+    def _repr_html_(self) -> str:
+        return self.report(price=False)._repr_html_()
 
     def save(self, path: str | Path) -> None:
         """Write the model to a file that `lutra.load` reads; keys are not written."""

@@ -105,15 +105,7 @@ class Report:
     @classmethod
     def of(cls, model: Model, *, price: bool = True) -> Report:
         """The report of a model. With `price`, the circuit is emitted if it is not yet."""
-        statistics: dict[str, Any] = {}
-        prices: dict[Op, float] = {}
-        note = ""
-        if price:
-            try:
-                statistics = model.circuit_statistics()
-                prices = _prices(model.executable)
-            except BackendError as error:
-                note = f"no prices: error[{error.code}]: {error.message}"
+        prices, statistics, note = prices_of(model) if price else ({}, {}, "")
         return cls(
             title=str(model.signature),
             layers=tuple(layers_of(model.module.circuit, prices)),
@@ -181,6 +173,11 @@ class Report:
             found.append(f"keys      {size / 1e6:.0f} MB in memory")
         return found + [self.note] * bool(self.note)
 
+    def _repr_html_(self) -> str:
+        from lutra.page.templates import render
+
+        return render("layers.html", report=self, linear=NO_LOOK_UPS)
+
     def __rich__(self) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
@@ -231,7 +228,13 @@ def _read(op: Op) -> Int:
     return (source.x if isinstance(source, Round) else op.operands[0]).int_type
 
 
-def _prices(executable: object) -> dict[Op, float]:
+def prices_of(model: Model) -> tuple[dict[Op, float], dict[str, Any], str]:
+    """Prices by operation, what the backend says of the whole circuit, or why there are none."""
+    try:
+        statistics = model.circuit_statistics()
+    except BackendError as error:
+        return {}, {}, f"no prices: error[{error.code}]: {error.message}"
+    executable = model.executable
     if not isinstance(executable, Priced):
-        return {}
-    return {cost.op: cost.price for cost in executable.costs.ops}
+        return {}, statistics, ""
+    return {cost.op: cost.price for cost in executable.costs.ops}, statistics, ""

@@ -1,0 +1,1 @@
+"""What a model is and costs, as a page to look at: `lutra report`, `Model.plot`."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 
 from lutra.frontends.onnx.draft import Draft
-from lutra.frontends.onnx.proto import rename, unused
+from lutra.frontends.onnx.proto import rename, shape_of, unused
 
 
 def drop_dead_nodes(draft: Draft) -> bool:
@@ -52,11 +53,28 @@ def drop_identities(draft: Draft) -> bool:
     return changed
 
 
+def fix_masks(draft: Draft) -> bool:
+    """The mask of a Dropout outside training, which drops nothing -> a constant."""
+    constants, used, types = draft.constants(), draft.used(), draft.types()
+    changed = False
+    for node in draft.graph.node:
+        shape = shape_of(types.get(node.input[0])) if node.op_type == "Dropout" else None
+        read = len(node.output) > 1 and node.output[1] in used
+        if shape is not None and read and _drops_nothing(node, constants):
+            draft.add_constant(numpy_helper.from_array(np.ones(shape, bool), node.output[1]))
+            del node.output[1:]
+            changed = True
+    return changed
+
+
 def _does_nothing(node: NodeProto, constants: dict[str, TensorProto], used: set[str]) -> bool:
     if node.domain or node.op_type not in ("Identity", "Dropout"):
         return False
-    if any(mask in used for mask in node.output[1:]):
-        return False
+    return not any(mask in used for mask in node.output[1:]) and _drops_nothing(node, constants)
+
+
+def _drops_nothing(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
+    """Whether a node passes its operand on, as Dropout does outside training."""
     if len(node.input) < 3 or not node.input[2]:
         return True
     training = constants.get(node.input[2])

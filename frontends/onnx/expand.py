@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TypeProto, helper, inliner
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    NodeProto,
+    TensorProto,
+    TypeProto,
+    helper,
+    inliner,
+)
 
 from lutra.frontends.onnx.cleanup import splice
 from lutra.frontends.onnx.domains import STANDARD_DOMAINS
@@ -39,7 +47,22 @@ def expand_newer(draft: Draft) -> None:
     while changed:
         write_defaults(draft)
         infer(draft)
-        changed = _expand(draft, lambda node: not node.domain and schema_of(node, OPSET) is None)
+        changed = _expand(draft, _is_newer)
+
+
+def _is_newer(node: NodeProto, types: Types) -> bool:
+    """Whether opset `OPSET` has no such operator, or not for these types and attributes."""
+    if node.domain:
+        return False
+    schema = schema_of(node, OPSET)
+    if schema is None or any(a.name not in schema.attributes for a in node.attribute):
+        return True
+    first = types.get(node.input[0]) if node.input else None
+    allowed = schema.inputs[0].types if schema.inputs else ()
+    if first is None or not allowed:
+        return False
+    name = TensorProto.DataType.Name(first.tensor_type.elem_type).lower()
+    return f"tensor({name})" not in allowed
 
 
 def expand_stuck(draft: Draft) -> bool:
@@ -47,7 +70,7 @@ def expand_stuck(draft: Draft) -> bool:
     types = draft.types()
     refused = refusals(draft, types)
 
-    def is_stuck(node: NodeProto) -> bool:
+    def is_stuck(node: NodeProto, types: Types) -> bool:
         return node.name in refused or (
             is_typed(node.input, types) and not is_typed(node.output, types)
         )
@@ -55,12 +78,12 @@ def expand_stuck(draft: Draft) -> bool:
     return _expand(draft, is_stuck)
 
 
-def _expand(draft: Draft, chosen: Callable[[NodeProto], bool]) -> bool:
+def _expand(draft: Draft, chosen: Callable[[NodeProto, Types], bool]) -> bool:
     types, taken = draft.types(), draft.names()
     nodes: list[NodeProto] = []
     changed = False
     for node in draft.graph.node:
-        body = _body(draft, node, types) if chosen(node) else None
+        body = _body(draft, node, types) if chosen(node, types) else None
         results = [name for name in node.output if name]
         nodes.extend(splice(draft, body, node, results, taken) if body else [node])
         changed |= body is not None

@@ -8,11 +8,11 @@ from onnx import NodeProto, TensorProto, TypeProto, numpy_helper
 
 from lutra.frontends.onnx.domains import STANDARD_DOMAINS
 from lutra.frontends.onnx.draft import Draft
-from lutra.frontends.onnx.proto import RANDOM, reads, shape_of, subgraphs
+from lutra.frontends.onnx.proto import RANDOM, captured, reads, shape_of
 from lutra.frontends.onnx.runtime import run_nodes
 from lutra.ir.errors import ModelError
 
-SHAPE_OPS = ("Shape", "Size")
+SHAPE_OPS = ("EyeLike", "Shape", "Size")
 """They read the type of their input, not its value."""
 
 
@@ -57,7 +57,7 @@ def fold_constants(draft: Draft) -> bool:
 def _foldable(draft: Draft, types: Mapping[str, TypeProto]) -> Iterator[NodeProto]:
     known: dict[str, object] = dict(draft.constants())
     for node in draft.graph.node:
-        if node.domain not in STANDARD_DOMAINS or node.op_type in KEPT or any(subgraphs(node)):
+        if node.domain not in STANDARD_DOMAINS or node.op_type in KEPT:
             continue
         if _is_known(node, known, types):
             known |= dict.fromkeys(node.output)
@@ -65,7 +65,7 @@ def _foldable(draft: Draft, types: Mapping[str, TypeProto]) -> Iterator[NodeProt
 
 
 def _is_known(node: NodeProto, known: Mapping[str, object], types: Mapping[str, TypeProto]) -> bool:
-    if all(name in known for name in node.input if name):
+    if all(name in known for name in (*filter(None, node.input), *captured(node))):
         return True
     return node.op_type in SHAPE_OPS and shape_of(types.get(node.input[0])) is not None
 

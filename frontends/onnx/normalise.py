@@ -6,13 +6,19 @@ from onnx import ModelProto
 
 from lutra.frontends.onnx.batch import free_batch
 from lutra.frontends.onnx.classical import expand_classical
-from lutra.frontends.onnx.cleanup import drop_dead_nodes, drop_identities, fold_branches
+from lutra.frontends.onnx.cleanup import (
+    drop_dead_nodes,
+    drop_identities,
+    fix_masks,
+    fold_branches,
+)
 from lutra.frontends.onnx.convert import checked, convert, inline_functions
 from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.expand import expand_newer, expand_stuck, write_defaults
 from lutra.frontends.onnx.fold import fold_constants, lift_constants
 from lutra.frontends.onnx.names import name_nodes
 from lutra.frontends.onnx.results import trim_results
+from lutra.frontends.onnx.rewrites import write_plainer
 from lutra.frontends.onnx.shapes import Shapes, fix_inputs, infer, require_static
 from lutra.frontends.onnx.support import reject_newer, reject_unsupported, require_runnable
 from lutra.ir.ort import OPSET
@@ -20,8 +26,10 @@ from lutra.ir.ort import OPSET
 STEPS = (
     expand_classical,
     lift_constants,
+    write_plainer,
     fold_constants,
     fold_branches,
+    fix_masks,
     drop_identities,
     drop_dead_nodes,
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from lutra.frontends.onnx.domains import complete_imports
 from lutra.frontends.onnx.draft import Draft
@@ -44,8 +44,31 @@ def _patched(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
         yield from _flat_hardmax(draft, node)
     elif node.op_type in ("Upsample", "Resize") and draft.version <= 10:
         yield _resize(draft, node)
+    elif node.op_type == "Mod" and _is_float(draft, node) and not _attribute(node, "fmod", 0):
+        yield from _floored_mod(draft, node)
     else:
         yield node
+
+
+def _is_float(draft: Draft, node: NodeProto) -> bool:
+    type = draft.types().get(node.input[0])
+    floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+    return type is not None and type.tensor_type.elem_type in floats
+
+
+def _floored_mod(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
+    """Mod of floats, new in opset 28: the result has the divisor's sign, fmod's the dividend's."""
+    (x, y), taken = node.input, draft.names()
+    rest, signs, sum_, other = (
+        unused(f"{node.name}/{part}", taken) for part in ("rest", "signs", "sum", "other")
+    )
+    dtype = helper.tensor_dtype_to_np_dtype(draft.types()[x].tensor_type.elem_type)
+    zero = _constant(draft, f"{node.name}/zero", np.zeros((), dtype))
+    yield helper.make_node("Mod", [x, y], [rest], f"{node.name}/rest", fmod=1)
+    yield helper.make_node("Mul", [rest, y], [signs], f"{node.name}/signs")
+    yield helper.make_node("Less", [signs, zero], [other], f"{node.name}/other")
+    yield helper.make_node("Add", [rest, y], [sum_], f"{node.name}/sum")
+    yield helper.make_node("Where", [other, sum_, rest], node.output, node.name)
 
 
 def _flat_hardmax(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:

@@ -43,6 +43,18 @@ def reads(nodes: Iterable[NodeProto]) -> Iterator[str]:
             yield from (output.name for output in graph.output)
 
 
+def captured(node: NodeProto) -> set[str]:
+    """Names that a node's subgraphs read of what is around them."""
+    found: set[str] = set()
+    for graph in subgraphs(node):
+        made = {value.name for value in (*graph.input, *graph.initializer)}
+        for inner in graph.node:
+            found |= {*filter(None, inner.input), *captured(inner)} - made
+            made.update(inner.output)
+        found |= {output.name for output in graph.output} - made
+    return found
+
+
 def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
     """Rename values in place, in subgraphs too."""
     for node in nodes:

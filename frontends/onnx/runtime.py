@@ -9,7 +9,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TypeProto, helper
 
 from lutra.frontends.onnx.draft import Draft
-from lutra.frontends.onnx.proto import reads, shape_of
+from lutra.frontends.onnx.proto import captured, shape_of
 from lutra.ir.errors import ModelError
 from lutra.ir.ort import IR_VERSION, Session
 from lutra.ir.types import Array
@@ -36,7 +36,8 @@ def part_of(
     """A model of some nodes with their constants, and arrays of zeros for its inputs."""
     constants = draft.constants()
     made = {name for node in nodes for name in node.output}
-    names = [name for name in dict.fromkeys(reads(nodes)) if name not in made]
+    read = (name for node in nodes for name in (*filter(None, node.input), *captured(node)))
+    names = [name for name in dict.fromkeys(read) if name not in made]
     inputs = [name for name in names if name not in constants]
     feeds = []
     for name in inputs:

@@ -229,5 +229,3 @@ def _progress(service: Service, request: Active) -> schema.Progress:
         remaining=service.requests.remaining(request),
         error=error,
     )
-
-

@@ -35,9 +35,8 @@ def serve(
     store_mb: Annotated[
         float, typer.Option(help="size of all clients' keys, in MB")
     ] = DEFAULTS.store_bytes / MB,
-    input_mb: Annotated[
-        float, typer.Option(help="size of a request, in MB")
-    ] = DEFAULTS.input_bytes / MB,
+    input_mb: Annotated[float, typer.Option(help="size of a request, in MB")] = DEFAULTS.input_bytes
+    / MB,
     clients: Annotated[int, typer.Option(help="clients at once")] = DEFAULTS.clients,
     queue: Annotated[int, typer.Option(help="open requests at once")] = DEFAULTS.queue,
     client_queue: Annotated[int, typer.Option(help="of one client")] = DEFAULTS.client_queue,

@@ -51,5 +51,3 @@ def _too_large(limit: int) -> Refusal:
 
 def _no_room() -> Refusal:
     return refuse(507, "the server's disk is full", "try again later", 60)
-
-

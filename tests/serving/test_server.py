@@ -51,9 +51,7 @@ def test_predictions_are_those_in_one_process(
     apart, here = client.decrypt_integers(results), client.decrypt_integers(together)
     np.testing.assert_array_equal(apart, here)
     model = lutra.load(path)
-    np.testing.assert_array_equal(
-        client.decrypt_integers(results), model.evaluate(model.encode(x))
-    )
+    np.testing.assert_array_equal(client.decrypt_integers(results), model.evaluate(model.encode(x)))
     np.testing.assert_array_equal(remote.predict(client, x), model.predict(x))
     assert not incoming(server)
 
@@ -275,17 +273,16 @@ def test_a_killed_server_goes_on_where_it_was(
 
 
 def test_a_server_that_is_not_there() -> None:
-    with Remote("http://127.0.0.1:1", patience=0) as remote, pytest.raises(
-        ServingError, match="S005"
+    with (
+        Remote("http://127.0.0.1:1", patience=0) as remote,
+        pytest.raises(ServingError, match="S005"),
     ):
         remote.client_part()
     with pytest.raises((InputError, ServingError)):
         Remote("http://[::", patience=0).client_part()
 
 
-def test_keys_of_another_model_are_refused(
-    server: Running, tmp_path: Path, remote: Remote
-) -> None:
+def test_keys_of_another_model_are_refused(server: Running, tmp_path: Path, remote: Remote) -> None:
     other = client_of(saved(tmp_path, hidden=2))
     with Remote(server.url) as stranger, pytest.raises(ServingError, match="S002"):
         stranger.register(other)

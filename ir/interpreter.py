@@ -5,7 +5,7 @@ Integer operations run as declared (`Op.eval`), runs of float-level operations i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -56,16 +56,22 @@ class Interpreter:
     """A graph made ready to run; keep it where the same graph runs more than once.
 
     fetch: values to return instead of the graph's outputs.
+    known: values that every run is given; what only they depend on is not computed.
 
     `violations` maps each `assume` to the number of elements seen outside its range so far.
     """
 
-    def __init__(self, graph: Graph, fetch: Sequence[Value] | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        fetch: Sequence[Value] | None = None,
+        known: Collection[Value] = (),
+    ) -> None:
         self.graph = graph
         self.fetch = tuple(graph.outputs if fetch is None else fetch)
         self.violations: dict[Assume, int] = {}
         self._kept = set(self.fetch)
-        self._needed = dependencies(self.fetch)
+        self._needed = dependencies(self.fetch, known)
         self._steps = self._plan()
         self._last_use: dict[Value, int] = {}
         for index, step in enumerate(self._steps):
@@ -95,7 +101,11 @@ class Interpreter:
         flush()
         return steps
 
-    def run(self, inputs: Sequence[Array] | Mapping[str, Array]) -> tuple[Array, ...]:
+    def run(
+        self,
+        inputs: Sequence[Array] | Mapping[str, Array],
+        known: Mapping[Value, Array] | None = None,
+    ) -> tuple[Array, ...]:
         """Run on inputs of shape (samples, *shape), given in order or by name.
 
         Returns one array (samples, *shape) for each fetched value.
@@ -103,7 +113,7 @@ class Interpreter:
         feeds = self._feeds(inputs)
         counts = {array.shape[0] for array in feeds.values()}
         samples = 0 if 0 in counts else max(counts, default=1)
-        values: dict[Value, Array] = dict(feeds)
+        values: dict[Value, Array] = {**feeds, **(known or {})}
         for index, step in enumerate(self._steps):
             if not isinstance(step, Op):
                 reads = [values[value] for value in step.inputs]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from scipy.linalg.lapack import dtrtri
 
 from lutra.ir.types import Array
 
@@ -14,6 +17,8 @@ SHRINKS = np.append(np.geomspace(1.0, 4.0, 25), np.geomspace(0.95, 0.75, 5))
 """What the largest weight may be of the largest integer, when scales are searched."""
 SMALLER = np.geomspace(0.7, 0.02, 30)
 """The same for integers that must stay small, to keep to the room there is."""
+BLOCK = 64
+"""Inputs whose errors reach those far behind together."""
 MOVES = 1 << 28
 """Work, in multiplications, that is spent on single steps after rounding."""
 
@@ -89,34 +94,102 @@ def losses(error: Array, covariance: Array) -> Array:
 
 
 def damped(covariance: Array) -> Array:
-    size = len(covariance)
-    return np.asarray(covariance + DAMPING * (np.trace(covariance) / size or 1.0) * np.eye(size))
+    return np.asarray(covariance + _damping(covariance) * np.eye(len(covariance)))
 
 
-def round_compensated(weights: Array, covariance: Array, limits: Limits) -> Array:
+def _damping(covariance: Array) -> float:
+    return float(DAMPING * (np.trace(covariance) / len(covariance) or 1.0))
+
+
+def round_compensated(
+    weights: Array, covariance: Array, limits: Limits, x: Array | None = None
+) -> Array:
     """Round weights [outputs, inputs] to integers within limits.
 
     The inputs of largest variance are rounded first; the error of each is spread over the inputs
     still to come, in the way that disturbs the outputs' variation least (Frantar et al., "GPTQ:
     Accurate Post-Training Quantization for Generative Pre-trained Transformers", ICLR 2023). What
     is left of the room bounds each integer, as in AXE.
+
+    x: the inputs' variations [rows, inputs], of which `covariance` is the mean product; where they
+        have few rows, these are what is computed with.
     """
-    covariance = damped(covariance)
     order = np.argsort(-np.diag(covariance), kind="stable")
-    spread = np.linalg.cholesky(np.linalg.inv(covariance[np.ix_(order, order)])).T
-    rest = limits.affordable(weights)[:, order].astype(np.float64)
-    result = np.empty_like(rest)
+    spread: _Spread
+    if x is not None and 2 * len(x) < len(covariance):
+        spread = _FewRows(x[:, order], _damping(covariance))
+    else:
+        spread = _ManyRows(damped(covariance)[np.ix_(order, order)])
+    affordable = limits.affordable(weights)[:, order].astype(np.float64)
+    rest = spread.start(affordable)
+    result = np.empty_like(affordable)
     left = None if limits.room is None else limits.room.astype(np.float64)
     for i, target in enumerate(order):
-        rounded = np.clip(np.rint(rest[:, i]), limits.lo, limits.hi)
+        wanted = rest(i)
+        rounded = np.clip(np.rint(wanted), limits.lo, limits.hi)
         if left is not None and limits.reach is not None:
             reach = limits.reach[:, target]
             rounded = np.clip(rounded, -_most(left, reach[::-1]), _most(left, reach))
             left = left - taken(rounded[:, None], reach[:, None])[..., 0]
         result[:, target] = rounded
-        error = (rest[:, i] - rounded) / spread[i, i]
-        rest[:, i + 1 :] -= error[:, None] * spread[i, i + 1 :]
+        spread.add(i, wanted - rounded)
     return result
+
+
+class _Spread(Protocol):
+    """Spreads rounding errors over the inputs to come."""
+
+    def start(self, weights: Array) -> Callable[[int], Array]:
+        """Gives what the weights [outputs] of an input are by then."""
+
+    def add(self, i: int, error: Array) -> None:
+        """Take in the error [outputs] of input i."""
+
+
+class _ManyRows:
+    """By the triangular factor of the inverse covariance; errors reach far inputs in blocks."""
+
+    def __init__(self, covariance: Array) -> None:
+        # covariance = U U' with U upper triangular, whose inverse is the factor
+        lower = np.linalg.cholesky(covariance[::-1, ::-1])
+        self._factor = np.asarray(dtrtri(lower[::-1, ::-1])[0])
+
+    def start(self, weights: Array) -> Callable[[int], Array]:
+        self._rest, self._errors = weights.copy(), np.zeros_like(weights)
+        return lambda i: np.asarray(self._rest[:, i])
+
+    def add(self, i: int, error: Array) -> None:
+        factor, rest = self._factor, self._rest
+        self._errors[:, i] = error / factor[i, i]
+        end = min(len(factor), i - i % BLOCK + BLOCK)
+        rest[:, i + 1 : end] -= self._errors[:, i, None] * factor[i, i + 1 : end]
+        if i + 1 == end:
+            block = slice(end - 1 - i % BLOCK, end)
+            rest[:, end:] -= self._errors[:, block] @ factor[block, end:]
+
+
+class _FewRows:
+    """By the rows, where there are fewer than inputs.
+
+    With X the inputs to come, the error e of input x adds e x'(XX' + d)^-1 X to their weights. So
+    one matrix [rows, outputs] holds what is to be added, and removing an input from XX' + d
+    changes its inverse by a product of vectors (Sherman and Morrison, 1950).
+    """
+
+    def __init__(self, x: Array, damping: float) -> None:
+        self._x = x.T / np.sqrt(len(x))
+        self._inverse = np.linalg.inv(self._x.T @ self._x + damping * np.eye(len(x)))
+
+    def start(self, weights: Array) -> Callable[[int], Array]:
+        self._added = np.zeros((self._x.shape[1], len(weights)))
+        return lambda i: np.asarray(weights[:, i] + self._x[i] @ self._added)
+
+    def add(self, i: int, error: Array) -> None:
+        x = self._x[i]
+        solved = self._inverse @ x
+        solved /= np.sqrt(max(1 - x @ solved, 1e-12))
+        self._inverse += np.outer(solved, solved)
+        self._added += np.outer(self._inverse @ x, error)
 
 
 def _most(left: Array, reach: Array) -> Array:

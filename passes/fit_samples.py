@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lutra.ir.core import Value
-from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import MatMul
 from lutra.ir.types import Array
-from lutra.passes.base import Context
 from lutra.passes.layers import Layer, LayerSum, by_channel, with_weights
 from lutra.passes.sum_rewriting import Path, Readers
+from lutra.passes.sweep import Sweep
 from lutra.passes.weight_fit import LayerFit, SumFit, columns, thinned
 
 SAMPLES = 16384
 """Calibration samples that layers are fitted on."""
 ELEMENTS = 1 << 24
 """Numbers that a sum and what it reads have on all these samples together."""
+
+
+def sample_count(values: Sequence[Value]) -> int:
+    """On how many samples to look at these values."""
+    size = sum(int(np.prod(value.shape)) for value in values)
+    return max(16, min(SAMPLES, ELEMENTS // max(1, size)))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The float model, and which of its values the graph's own stand for."""
+
+    sweep: Sweep
+    twins: dict[Value, Value]
+
+    def forget(self, values: Iterable[Value]) -> None:
+        """These values, and what only they need, will not be asked for again."""
+        for value in values:
+            self.twins.pop(value, None)
+        self.sweep.keep(self.twins.values())
 
 
 @dataclass(frozen=True)
@@ -37,16 +56,14 @@ class Samples:
     reference: bool
 
     @classmethod
-    def of(cls, layers: LayerSum, readers: Readers, context: Context, reference: bool) -> Samples:
-        """Run the sum, and with `reference` the float model if it is known, on samples."""
-        total, graph = layers.total, layers.total.owner.graph
-        assert graph is not None
-        values = [*(op.x for op, _ in layers.layers), *(value for value, _ in layers.fixed)]
-        size = sum(int(np.prod(value.shape)) for value in (total, *values))
-        count = max(16, min(SAMPLES, ELEMENTS // max(1, size)))
-        feeds = {name: a[:count] for name, a in context.calibration("fit-weights").items()}
-        present, *arrays = Interpreter(graph, [total, *values]).run(feeds)
-        target = _wanted(total, readers, context, feeds) if reference else None
+    def of(
+        cls, layers: LayerSum, readers: Readers, sweep: Sweep, reference: Reference | None
+    ) -> Samples:
+        """Run the sum, and the float model if it is known, on samples."""
+        total, values = layers.total, layers.reads
+        count = sample_count((total, *values))
+        present, *arrays = sweep.run([total, *values], count)
+        target = _wanted(total, readers, reference, count) if reference else None
         found = dict(zip(values, arrays, strict=True))
         return cls(layers, found, present if target is None else target, target is not None)
 
@@ -95,18 +112,13 @@ class Samples:
         return self.sum.rows(self.arrays[value])[kept].astype(np.float64)
 
 
-def _wanted(
-    total: Value, readers: Readers, context: Context, feeds: Mapping[str, Array]
-) -> Array | None:
+def _wanted(total: Value, readers: Readers, reference: Reference, count: int) -> Array | None:
     """What the float model says that the sum should be, in the sum's own units."""
-    graph, twins = context.notes.reference, context.notes.reference_of
     for sink, path in readers.sinks:
-        twin = twins.get(sink.result)
-        if graph is None or twin is None or twin.shape != sink.result.shape:
+        twin = reference.twins.get(sink.result)
+        if twin is None or twin.shape != sink.result.shape or not sink.scale.all():
             continue
-        if not sink.scale.all():
-            continue
-        (y,) = Interpreter(graph, [twin]).run(feeds)
+        (y,) = reference.sweep.run([twin], count)
         scale = sink.scale.astype(np.float64)
         return _moved_back((y - sink.offset) / scale + sink.zero_point, total, path)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import TypeGuard
@@ -12,20 +12,20 @@ import numpy as np
 
 from lutra.ir.core import Graph, Op, Value
 from lutra.ir.errors import PipelineError
-from lutra.ir.interpreter import Interpreter
-from lutra.ir.ops import Assume, Dequantize
+from lutra.ir.ops import Assume, Dequantize, Quantize
 from lutra.ir.rewriter import Rewriter, merge
 from lutra.ir.types import Array
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
 from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.error_compensation import SHRINKS, SMALLER, Limits
-from lutra.passes.fit_samples import SAMPLES, Samples
-from lutra.passes.layers import Layer, LayerSum, is_layer, sum_of, totals, with_weights
+from lutra.passes.fit_samples import Reference, Samples, sample_count
+from lutra.passes.layers import Layer, is_layer, sum_of, totals, with_weights
 from lutra.passes.reach import Margin, Reach, check_margin
 from lutra.passes.regions import channel_axes, look_up_sources
 from lutra.passes.round import rounded
 from lutra.passes.sum_rewriting import Readers, readers_of, rebuilt, replace
+from lutra.passes.sweep import Sweep
 from lutra.passes.weight_fit import SumFit
 
 SLACK = 0.98
@@ -111,6 +111,11 @@ class FitWeights(Pass):
 
         looked_up = set(look_up_sources(graph))
         ends = totals(graph, free)
+        if not ends:
+            return
+        feeds = context.calibration(self.name)
+        sweep = Sweep(graph, feeds)
+        reference = self._reference(context, feeds)
         moved: dict[Value, Value] = {}
         shadows: dict[Dequantize, Dequantize] = {}
         for done, end in enumerate(ends):
@@ -119,30 +124,41 @@ class FitWeights(Pass):
             readers = layers and readers_of(layers.total, layers.axis, free)
             if layers and readers:
                 roundable = any(sink in looked_up for sink, _ in readers.sinks)
-                moved |= self._fit(layers, readers, roundable, rewriter, context)
+                samples = Samples.of(layers, readers, sweep, reference)
+                moved |= self._fit(samples, readers, roundable, rewriter)
                 for sink in (sink for sink, _ in readers.sinks if sink in looked_up):
                     plain = moved[sink.result].owner
                     assert isinstance(plain, Dequantize)
-                    shadow = self._rounded(plain, context)
+                    shadow = self._rounded(plain, sweep)
                     if shadow is not None:
                         rewriter.replace(plain, shadow)
                         shadows[shadow] = plain
+            sweep.keep(moved.get(later, later) for later in ends[done + 1 :])
+            if reference and readers:
+                reference.forget(sink.result for sink, _ in readers.sinks)
         for shadow, plain in shadows.items():
             rewriter.replace(shadow, plain)
         context.progress("fitting weights", len(ends), len(ends))
         eliminate_dead_code(graph, rewriter)
 
+    def _reference(self, context: Context, feeds: Mapping[str, Array]) -> Reference | None:
+        """The float model, if it is known and wanted."""
+        graph = context.notes.reference
+        if graph is None or not self.float_target:
+            return None
+        twins = {
+            value: twin
+            for value, twin in context.notes.reference_of.items()
+            if isinstance(value.owner, Dequantize) and not isinstance(value.owner.q.owner, Quantize)
+        }
+        return Reference(Sweep(graph, feeds), twins)
+
     def _fit(
-        self,
-        layers: LayerSum,
-        readers: Readers,
-        looked_up: bool,
-        rewriter: Rewriter,
-        context: Context,
+        self, samples: Samples, readers: Readers, looked_up: bool, rewriter: Rewriter
     ) -> dict[Value, Value]:
         """Fit one sum, and put it in the old one's place; returns what replaced what else."""
+        layers = samples.sum
         names = reduce(merge, (*(op.loc for op, _ in layers.layers), readers.names()))
-        samples = Samples.of(layers, readers, context, self.float_target)
         fit = samples.fit()
         if samples.reference:
             fit.correct()
@@ -164,14 +180,12 @@ class FitWeights(Pass):
             lost = layers.rows(wanted - samples.evaluate(new, whole)).mean(0)
         return replace(layers, rebuilt(layers, new, whole), readers, factor, lost, rewriter)
 
-    def _rounded(self, sink: Dequantize, context: Context) -> Dequantize | None:
+    def _rounded(self, sink: Dequantize, sweep: Sweep) -> Dequantize | None:
         """A stand-in for a look-up's input, by which the layers behind see the rounding to come."""
         if self.rounding is None:
             return None
-        assert sink.graph is not None
-        feeds = {name: a[:SAMPLES] for name, a in context.calibration(self.name).items()}
         reach = Reach(channel_axes(sink))
-        reach.update(*Interpreter(sink.graph, [sink.q]).run(feeds))
+        reach.update(*sweep.run([sink.q], sample_count([sink.q])))
         names = merge(sink.q.owner.loc, sink.loc)
         bits = bits_for(self.rounding, names, "rounding")
         narrowed = Assume(sink.q, *reach.bounds(self.margin, self.rounding, names))

@@ -56,6 +56,11 @@ class LayerSum:
         """The other values, with their factors."""
         return [(term.value, term.factor) for term in self.terms if term.layer is None]
 
+    @property
+    def reads(self) -> list[Value]:
+        """What its layers read, and the other values."""
+        return [*(op.x for op, _ in self.layers), *(value for value, _ in self.fixed)]
+
     def along(self, vector: Array) -> Array:
         """A vector [channels] in a shape that broadcasts to the total's."""
         rank = len(self.total.shape)

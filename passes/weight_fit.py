@@ -101,9 +101,9 @@ class LayerFit:
     def round(self, factor: Array, limits: Limits, compensate: bool = True) -> None:
         """Set the integers for factor * weights."""
         wanted = self.weights * factor[:, None]
-        for rows, covariance, part in self.parts(limits):
+        for (rows, covariance, part), x in zip(self.parts(limits), self.x, strict=True):
             if compensate:
-                rounded = round_compensated(wanted[rows], covariance, part)
+                rounded = round_compensated(wanted[rows], covariance, part, x)
                 self.integers[rows] = descend(wanted[rows], rounded, covariance, part)
             else:
                 self.integers[rows] = part.nearest(wanted[rows])
@@ -241,28 +241,34 @@ def ridge(x: Array, y: Array) -> Array:
     Least squares, damped by as much as serves the second half of the rows best when fitted on the
     first; zeros if nothing helps there.
     """
-    nothing = np.zeros((x.shape[1], y.shape[1]))
     half = len(x) // 2
-    if half < 2:
-        return nothing
     y = y - y.mean(0)
-    first, second = ((x[part].T @ x[part], x[part].T @ y[part]) for part in _halves(half))
-    best, chosen = 0.0, None
+    if half < 2:
+        return np.zeros((x.shape[1], y.shape[1]))
+    first, second = (slice(0, half), slice(half, None))
+    solve, best, chosen = _solver(x[first], y[first]), 0.0, None
     for share in RIDGES:
-        found = _solve(*first, share)
+        given = x[second] @ solve(share)
         # how much the squares of y on the second half change where this is taken off
-        change = float((found * (second[0] @ found - 2 * second[1])).sum())
+        change = float((given * (given - 2 * y[second])).sum())
         if change < best:
             best, chosen = change, share
     if chosen is None:
-        return nothing
-    return _solve(first[0] + second[0], first[1] + second[1], chosen)
+        return np.zeros((x.shape[1], y.shape[1]))
+    return _solver(x, y)(chosen)
 
 
-def _halves(half: int) -> tuple[slice, slice]:
-    return slice(0, half), slice(half, None)
+def _solver(x: Array, y: Array) -> Callable[[float], Array]:
+    """Gives the coefficients for a share, by a system of as many equations as rows or inputs.
+
+    (x'x + d)^-1 x'y is x'(xx' + d)^-1 y, whichever is smaller.
+    """
+    if len(x) < x.shape[1]:
+        gram = x @ x.T
+        return lambda share: x.T @ _solve(gram, y, share * np.trace(gram) / x.shape[1])
+    gram, cross = x.T @ x, x.T @ y
+    return lambda share: _solve(gram, cross, share * np.trace(gram) / x.shape[1])
 
 
-def _solve(gram: Array, cross: Array, share: float) -> Array:
-    damping = share * (np.trace(gram) / len(gram) or 1.0)
-    return np.asarray(np.linalg.solve(gram + damping * np.eye(len(gram)), cross))
+def _solve(gram: Array, right: Array, damping: float) -> Array:
+    return np.asarray(np.linalg.solve(gram + (damping or 1.0) * np.eye(len(gram)), right))

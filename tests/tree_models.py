@@ -53,9 +53,7 @@ def ensemble(
             return number
         for target in range(targets):
             weight = int(rng.integers(0 if positive else -64, 65)) / 64
-            for column, value in zip(
-                leaves.values(), (tree, number, target, weight), strict=True
-            ):
+            for column, value in zip(leaves.values(), (tree, number, target, weight), strict=True):
                 column.append(value)
         return number
 

@@ -124,9 +124,7 @@ def _tree_classifier(node: NodeProto) -> GraphProto:
         if min(given["class_weights"]) >= 0:
             other = body.node("Sub", body.constant(np.float32(1)), scores)
             decisive = body.node("Concat", other, scores, axis=1)
-        scores, transform = (
-            (opposite, transform) if transform == "LOGISTIC" else (decisive, "NONE")
-        )
+        scores, transform = (opposite, transform) if transform == "LOGISTIC" else (decisive, "NONE")
     return body.graph(body.chosen(decisive, given), body.transform(scores, transform))
 
 

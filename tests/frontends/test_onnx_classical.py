@@ -77,9 +77,7 @@ def test_linear_regressors(targets: int) -> None:
 @pytest.mark.parametrize(
     ("classes", "targets", "base"), [(2, 1, 0), (2, 1, 1), (2, 2, 0), (3, 3, 0), (3, 3, 1)]
 )
-def test_tree_classifiers(
-    classes: int, targets: int, base: int, sign: str, transform: str
-) -> None:
+def test_tree_classifiers(classes: int, targets: int, base: int, sign: str, transform: str) -> None:
     """Of two scores onnxruntime adds the first base value to none, and decides by the second."""
     given = ensemble(seed=classes, trees=4, targets=targets, positive=sign == "positive")
     given = {name.replace("target_", "class_"): value for name, value in given.items()}
@@ -129,9 +127,7 @@ def test_dictionaries_of_scores_become_arrays() -> None:
         TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
     )
     del model.graph.output[1]
-    model.graph.output.append(
-        helper.make_value_info("maps", helper.make_sequence_type_proto(kind))
-    )
+    model.graph.output.append(helper.make_value_info("maps", helper.make_sequence_type_proto(kind)))
     x = inputs(20, FEATURES)[:, None]
     for first, second in zip(
         Program(import_model(model)).run({"x": x}), Program(plain).run({"x": x}), strict=True

@@ -48,6 +48,42 @@ def test_compensation_and_descent_lose_less_and_less(seed: int) -> None:
     assert after.sum() < 0.8 * losses(weights - np.rint(weights), target).sum()
 
 
+def compensated_one_by_one(weights: Array, covariance: Array) -> Array:
+    """GPTQ as its authors write it, with the inverse covariance of what is left at every step."""
+    covariance = damped(covariance)
+    order = np.argsort(-np.diag(covariance), kind="stable")
+    rest, result = weights.copy(), np.empty_like(weights)
+    for i, target in enumerate(order):
+        result[:, target] = np.rint(rest[:, target])
+        later = order[i + 1 :]
+        inverse = np.linalg.inv(covariance[np.ix_(order[i:], order[i:])])
+        error = (rest[:, target] - result[:, target]) / inverse[0, 0]
+        rest[:, later] -= error[:, None] * inverse[0, 1:]
+    return result
+
+
+@pytest.mark.parametrize("rows", [5, 20, 400])
+def test_few_rows_and_blocks_give_what_single_steps_give(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    x = rng.normal(size=(rows, 150)) @ rng.normal(size=(150, 150))
+    x -= x.mean(0)
+    weights = rng.normal(size=(6, 150)) * 2
+    covariance = x.T @ x / rows
+    wanted = compensated_one_by_one(weights, covariance)
+    for given_rows in (x, None):
+        found = round_compensated(weights, covariance, Limits.none(6), given_rows)
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("rows", [30, 60])
+def test_ridge_solves_whichever_system_is_smaller(rows: int) -> None:
+    rng = np.random.default_rng(1)
+    x, truth = rng.normal(size=(rows, 40)), rng.normal(size=(40, 3))
+    y = x @ truth
+    solved = ridge(x, y)
+    assert np.square(x @ solved - (y - y.mean(0))).mean() < 0.1 * np.square(y - y.mean(0)).mean()
+
+
 @given(st.integers(0, 1000), st.sampled_from([1.0, 3.0]), st.sampled_from([None, 0.0, 9.0, 40.0]))
 def test_integers_keep_their_limits(seed: int, top: float, budget: float | None) -> None:
     weights, covariance = problem(seed)

@@ -17,7 +17,7 @@ from lutra.listing import show_passes, show_plugins
 from lutra.opt import opt
 from lutra.page import cli as report
 from lutra.page import export
-from lutra.serving.cli import serve
+from lutra.serving.cli import demo, serve
 from lutra.signature import Form
 from lutra.tuning.cli import tune
 
@@ -57,6 +57,7 @@ app.command()(opt)
 app.command("passes")(show_passes)
 app.command("plugins")(show_plugins)
 app.command()(serve)
+app.command()(demo)
 app.command()(tune)
 app.command("report")(report.command)
 app.command("export")(export.command)

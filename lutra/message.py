@@ -90,6 +90,10 @@ class Message:
             raise _unreadable(f"there are not {width} ciphertexts for each sample")
         return [[self._read(name) for name in sample] for sample in names]
 
+    def content(self) -> bytes:
+        """All that the message holds but for its header. Error S001."""
+        return b"".join(map(self._read, sorted(self._archive.names - {HEADER})))
+
     def _read(self, name: str) -> bytes:
         try:
             return self._archive.read(name)

@@ -19,6 +19,9 @@ DEFAULTS = Limits()
 
 MB = 1 << 20
 
+CONNECTIONS = 200
+"""Connections beyond these are answered with 503 at once."""
+
 
 def serve(
     model: Annotated[Path, typer.Argument(help="a model that `lutra compile` wrote")],
@@ -77,6 +80,39 @@ def serve(
     run_app(app, host, port, certificate=certificate, private_key=private_key)
 
 
+def demo(
+    server: Annotated[str, typer.Argument(help="the address of a `lutra serve`")],
+    keys: Annotated[
+        Path | None, typer.Option(help="a file of keys, made if there is none; new keys without")
+    ] = None,
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="seal that file: asks for the passphrase")
+    ] = False,
+    port: Annotated[int, typer.Option(help="of the page; 0 for any that is free")] = 8472,
+    ink: Annotated[float, typer.Option(help="what the model reads in a pixel full of ink")] = 1.0,
+) -> None:
+    """A page on which to draw what the server classifies without seeing it."""
+    _needs("fastapi", "uvicorn", "httpx")
+    from lutra.client import Client
+    from lutra.serving.demo import create_page
+    from lutra.serving.remote import Remote
+
+    word = typer.prompt("Passphrase", hide_input=True) if passphrase else None
+    with Remote(server) as remote:
+        client = Client(remote.client_part())
+        if keys is not None and keys.exists():
+            client.load_keys(keys, word)
+        else:
+            typer.echo("generating keys")
+            client.keygen()
+            if keys is not None:
+                client.save_keys(keys, word)
+        app = create_page(client, remote, ink)
+        typer.echo("uploading the evaluation keys")
+        remote.register(client)
+        run_app(app, "127.0.0.1", port)
+
+
 def run_app(
     app: FastAPI,
     host: str,
@@ -104,10 +140,6 @@ def run_app(
     )
     typer.echo(f"listening at {scheme}://{shown}:{found[1]}")
     uvicorn.Server(config).run(sockets=[listener])
-
-
-CONNECTIONS = 200
-"""Connections beyond these are answered with 503 at once."""
 
 
 def _family(host: str) -> socket.AddressFamily:

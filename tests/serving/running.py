@@ -24,18 +24,27 @@ def wait_until(true: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """A command that listens, and the address that it prints."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lutra", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if line.startswith("listening at "):
+            return process, line.split()[-1]
+    raise AssertionError("".join(printed))
+
+
 class Running:
     """A server's process, ready; `data` is its folder."""
 
     def __init__(self, model: Path, data: Path, **options: object) -> None:
         self.data = data
         named = (f"--{name.replace('_', '-')}={value}" for name, value in options.items())
-        command = [sys.executable, "-m", "lutra", "serve", str(model), "--port=0", f"--data={data}"]
-        self.process = subprocess.Popen([*command, *named], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("listening at "), line
-        self.url = line.split()[-1]
+        self.process, self.url = start("serve", str(model), "--port=0", f"--data={data}", *named)
         self.http = httpx.Client(base_url=self.url, timeout=DEADLINE)
         wait_until(lambda: self.http.get("/health").status_code == 200)
 

@@ -6,6 +6,8 @@ Every code is declared once, in `CODES`; documentation and tests derive from it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 CODES = {
     "A001": "the artifact is not readable: no zip archive, or no JSON",
@@ -114,6 +116,11 @@ class Error(Exception):
         self.lines = tuple(lines)
         self.help = help
         super().__init__(self.render())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For errors that workers raise: an error's own arguments, not those of `Exception`."""
+        make = partial(type(self), nodes=self.nodes, lines=self.lines, help=self.help)
+        return make, (self.code, self.message)
 
     def render(self) -> str:
         """The error as it is shown to the user."""

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from lutra.archive import check_writable
 from lutra.bars import bars
+from lutra.caching import app as cache
 from lutra.experiment.cli import app as experiment
 from lutra.ir.errors import Error
 from lutra.listing import show_passes, show_plugins
@@ -62,6 +63,7 @@ app.command()(tune)
 app.command("report")(report.command)
 app.command("export")(export.command)
 app.add_typer(experiment, name="experiment")
+app.add_typer(cache, name="cache")
 
 Data = Annotated[
     str, typer.Argument(help="data.npz:key, or data.npz with one array for each input")
@@ -101,6 +103,10 @@ def compile(
         list[str] | None,
         typer.Option(help="shape of an input that the model leaves open: name=1,3,32,32"),
     ] = None,
+    cached: Annotated[
+        bool,
+        typer.Option("--cache", help="take it from the cache, or keep it there"),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="where to write the compiled model")
     ] = None,
@@ -122,6 +128,7 @@ def compile(
             backend=backend,
             p_error=p_error,
             global_p_error=global_p_error,
+            cache=cached,
             progress=progress,
         )
     compiled.save(target)
@@ -143,6 +150,12 @@ def run(
             "--jobs", "-j", min=1, help="processes for encrypted samples; what pays without"
         ),
     ] = None,
+    insecure_test_keys: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-test-keys", help="encrypt with keys that the cache holds in the clear"
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="an .npz file for the results")
     ] = None,
@@ -159,6 +172,8 @@ def run(
         loaded = lutra.load(model, progress=progress)
         names = [port.name for port in loaded.signature.inputs]
         inputs = _first(loaded, datafile.read(data, names), samples)
+        if insecure_test_keys and mode == "encrypt":
+            loaded.keygen(insecure_test_keys=True)
         predicted = loaded.predict(inputs, mode, executor=jobs)  # type: ignore[arg-type]
     arrays = predicted if isinstance(predicted, tuple) else (predicted,)
     found = {port.name: a for port, a in zip(loaded.signature.outputs, arrays, strict=True)}

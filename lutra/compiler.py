@@ -8,6 +8,7 @@ from typing import Any
 
 from lutra.backends import registry
 from lutra.backends.base import Backend
+from lutra.cache import compiled, key_of
 from lutra.frontends.registry import import_source
 from lutra.ir.core import Module
 from lutra.ir.errors import InputError, ModelError, PipelineError
@@ -33,6 +34,7 @@ def compile(
     options: Mapping[str, Any] | None = None,
     share_results: bool = False,
     max_p_error: float | None = None,
+    cache: bool = False,
     instruments: Sequence[Instrument] = (),
     progress: Progress | None = None,
 ) -> Model:
@@ -54,7 +56,9 @@ def compile(
         p_error is 2^-40, and a higher one is refused (I006), as is approximate rounding: see
         docs/security.md.
     max_p_error: the same with another bound.
-    instruments: watch the pipeline run.
+    cache: take the model from the user's cache folder where it was compiled before from the same
+        model, data and options with the same software, or keep it there; see docs/models.md.
+    instruments: watch the pipeline run, for which it runs in any case.
     progress: called as progress(what, done, total) during long steps, also those of predictions.
 
     The backend emits the circuit when it is first needed. Errors: F... for the model, C... and
@@ -74,19 +78,28 @@ def compile(
         prices=prices_for(chosen, emission),
         progress=progress or silent,
     )
-    records = passes.execute(module, context, instruments)
-    _require_circuit(module, passes)
-    if share_results:
-        check_rounding(module.circuit)
-    return Model(
-        module,
-        pipeline=str(passes),
-        backend=backend,
-        options=emission,
-        records=records,
-        choices=context.notes.choices,
-        progress=progress,
-    )
+
+    def run() -> Model:
+        records = passes.execute(module, context, instruments)
+        _require_circuit(module, passes)
+        if share_results:
+            check_rounding(module.circuit)
+        return Model(
+            module,
+            pipeline=str(passes),
+            backend=backend,
+            options=emission,
+            records=records,
+            choices=context.notes.choices,
+        )
+
+    if cache and not instruments:
+        key = key_of(module, context.samples, passes, backend, emission, share_results)
+        found = compiled(key, run)
+    else:
+        found = run()
+    found.progress = progress or silent
+    return found
 
 
 def imported(model: Any, calibration: Any, shapes: Mapping[str, Sequence[int]] | None) -> Module:

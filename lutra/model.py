@@ -210,10 +210,19 @@ class Model:
             self.progress("emission", 1, 1)
         return self._executable
 
-    def keygen(self, *, cache: Path | None = None, force: bool = False) -> None:
+    def keygen(
+        self,
+        *,
+        cache: Path | None = None,
+        force: bool = False,
+        insecure_test_keys: bool = False,
+    ) -> None:
         """Generate keys unless there are some, or in any case with `force`.
 
         cache: a folder in which key sets are kept, unencrypted. For tests and experiments only.
+        insecure_test_keys: take keys that lie unencrypted in the user's cache folder, or put them
+            there. For tests and experiments only, too.
+
         Error I005 where the backend does not encrypt.
         """
         generate: Any = getattr(self.executable, "keygen", None)
@@ -224,7 +233,15 @@ class Model:
                 help="compile with backend='concrete', or predict in mode 'clear' or 'simulate'",
             )
         self.progress("key generation", 0, 1)
-        generate(cache=cache, force=force)
+        if insecure_test_keys:
+            from lutra.cache import take_test_keys
+
+            client: Any = getattr(self.executable, "client", None)
+            if client is None:
+                raise InputError("I005", f"backend `{self.backend}` keeps no keys for tests")
+            take_test_keys(client)
+        else:
+            generate(cache=cache, force=force)
         self.progress("key generation", 1, 1)
 
     def circuit_statistics(self) -> dict[str, Any]:

@@ -7,12 +7,14 @@ import os
 import platform
 import time
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
+from lutra.archive import write_atomically
+from lutra.cache import folder
 from lutra.ir import ops
 from lutra.ir.core import Graph
+from lutra.ir.errors import Error
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Int
 
@@ -27,7 +29,7 @@ def price_per_second() -> float:
     Measured by really running a small circuit (some seconds, once), and kept in the user's cache
     folder for this machine, its number of processors and OMP_NUM_THREADS.
     """
-    file = _folder() / "speed.json"
+    file = folder() / "speed.json"
     key = f"{platform.node()} {platform.processor()} {os.cpu_count()} {_threads()}"
     try:
         kept: dict[str, float] = json.loads(file.read_text())
@@ -37,18 +39,14 @@ def price_per_second() -> float:
         kept[key] = _measured()
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(kept))
-        except OSError:  # a read-only home: measured again by the next process
+            write_atomically(file, json.dumps(kept).encode())
+        except (Error, OSError):  # a read-only home: measured again by the next process
             pass
     return float(kept[key])
 
 
 def _threads() -> str:
     return os.environ.get("OMP_NUM_THREADS", "")
-
-
-def _folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lutra"
 
 
 def _measured() -> float:

@@ -1,5 +1,6 @@
 """Errors: declared codes, one rendering, suggestions."""
 
+import pickle
 import re
 from pathlib import Path
 
@@ -15,6 +16,14 @@ def test_rendering() -> None:
     assert str(error) == (
         "error[V001]: wrong\n  --> /fc1\n   | %0 = neg %x\nhelp: do better"
     )  # fmt: skip
+
+
+def test_errors_travel_between_processes() -> None:
+    error = VerifyError("V001", "wrong", nodes=["/fc1"], lines=["%0 = neg %x"], help="do better")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is VerifyError
+    assert vars(copy) == vars(error)
+    assert str(copy) == str(error)
 
 
 def test_codes_are_declared() -> None:

@@ -35,6 +35,12 @@ def is_onnx(op: Op, *op_types: str) -> bool:
     return isinstance(op, Onnx) and not op.domain and (not op_types or op.op_type in op_types)
 
 
+def is_truth(value: Value) -> bool:
+    """Whether a value is 0 or 1, made of truth values."""
+    op = value.owner
+    return is_onnx(op, "Cast") and op.operands[0].type == Tensor(value.shape, "bool")
+
+
 def affine_constant(op: Op) -> tuple[Value, Array] | None:
     """(x, c) where `op` is x + c, x - c, c + x, x * c, c * x or x / c and keeps x's shape."""
     if not is_onnx(op, *AFFINE):
@@ -97,6 +103,16 @@ class Flow:
         if is_onnx(op, "MatMul"):
             return len(encrypted_operands(op)) == 2
         return is_onnx(op, "Mul") and self.meets(op) and not self.client.issuperset(op.operands)
+
+    def is_accumulator(self, value: Value) -> bool:
+        """Whether a value is a sum with products of weights, perhaps moved, or constants joined."""
+        op = self._without_affine(value).owner
+        operands = encrypted_operands(op)
+        if is_onnx(op, "Add", "Sub"):
+            return any(map(self.is_accumulator, operands))
+        if _is(op, Trait.STRUCTURAL) and self.moves_integers(op):
+            return all(map(self.is_accumulator, operands))
+        return is_onnx(op, *WEIGHTED)
 
     def picks(self, op: Op) -> bool:
         """Whether elements are picked by size: pooling, and the maximum of encrypted values."""

@@ -60,8 +60,8 @@ def _added_up(graph: Graph, flow: Flow) -> Iterator[list[Observe]]:
             op = parent[op]
         return op
 
-    for _, met in _meetings(graph, flow):
-        for other in met:
+    for op, met in _meetings(graph, flow):
+        for other in () if flow.is_product(op) else met:
             parent[find(other)] = find(met[0])
     groups: dict[Observe, list[Observe]] = {}
     for observe in parent:
@@ -74,16 +74,23 @@ def compared(graph: Graph, flow: Flow) -> set[Observe]:
     return {value for op, met in _meetings(graph, flow) if flow.picks(op) for value in met}
 
 
+def multiplied(graph: Graph, flow: Flow) -> set[Observe]:
+    """The observed values that are multiplied with each other."""
+    return {value for op, met in _meetings(graph, flow) if flow.is_product(op) for value in met}
+
+
 def _meetings(graph: Graph, flow: Flow) -> Iterator[tuple[Op, list[Observe]]]:
-    """Operations that move, pick or add up integers, with the observed values that these hold."""
+    """Operations that move, pick, add up or multiply, with the observed values that meet there."""
     behind: dict[Value, list[Observe]] = {}
     for op in graph.ops:
         met: list[Observe] = []
         if isinstance(op, Observe):
             met = [op]
-        elif _is_sum(op, flow) or flow.is_movement(op):
+        elif _is_sum(op, flow) or flow.is_movement(op) or flow.is_product(op):
             met = list(dict.fromkeys(o for v in op.operands for o in behind.get(v, ())))
             yield op, met
+            if flow.is_product(op):
+                met = []
         behind.update((value, met) for value in op.results)
 
 

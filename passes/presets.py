@@ -28,6 +28,7 @@ from lutra.passes.quantize import QuantizeModel
 from lutra.passes.ranges import NarrowRanges
 from lutra.passes.reach import Margin
 from lutra.passes.round import RoundAccumulators
+from lutra.passes.separate_products import SeparateProducts
 from lutra.passes.simplify_lookups import SimplifyLookUps
 from lutra.passes.spelling import spell
 from lutra.passes.split_lookups import SplitLookUps
@@ -279,12 +280,14 @@ def _to_integers(
 ) -> Sequence[Pass]:
     """From a model to integer layers, of weights with so many bits, and float regions between."""
     rounding = _rounding(options)
+    products = () if rounding is None else (SeparateProducts(), Clean())
     return (
         LowerTrees(options.inputs if rounding is None else _at_most(options.inputs, rounding)),
         ImportQuantized(),
         Clean(),
         CheckSupport(),
         *_pruned(options),
+        *products,
         Calibrate(options.method, bits=options.activations, inputs=options.inputs),
         QuantizeModel(
             weights,

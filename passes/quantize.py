@@ -11,12 +11,12 @@ from lutra.ir.core import Graph, Value
 from lutra.ir.ops import Dequantize, IntConstant, Observe, Onnx, Quantize, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import WEIGHTED
-from lutra.ir.types import Array, Ints, Tensor, frozen
+from lutra.ir.types import Array, Ints, frozen
 from lutra.passes.affine import NO_OFFSET, ZERO
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
-from lutra.passes.flow import Flow, is_onnx
-from lutra.passes.joint_scales import compared, joint_steps
+from lutra.passes.flow import Flow, is_onnx, is_truth
+from lutra.passes.joint_scales import compared, joint_steps, multiplied
 from lutra.passes.readers import is_fittable, meets_itself
 
 
@@ -33,7 +33,8 @@ class QuantizeModel(Pass):
     activations     all other values that a linear operator reads.
 
     maxima          of the inputs and activations that maxima are taken of, where these have more:
-                    a maximum looks up what has about as many bits.
+                    a maximum looks up what has about as many bits. One less of those that are
+                    multiplied with others, as sums of two are looked up then.
 
     Each takes a number, or a map from patterns of layers' names: `weights={"/conv1/*"=8,"*"=4}`.
 
@@ -70,15 +71,16 @@ class QuantizeModel(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         flow = Flow(graph)
-        picked = compared(graph, flow)
-        bits = {op: self._bits(op, flow, op in picked) for op in graph.of(Observe)}
+        factors = multiplied(graph, flow)
+        few = {**dict.fromkeys(compared(graph, flow), 0), **dict.fromkeys(factors, 1)}
+        bits = {op: self._bits(op, flow, few.get(op)) for op in graph.of(Observe)}
         steps = joint_steps(
             graph,
             flow,
             {
                 op: float(affine_grid(op.lo, op.hi, number)[0])
                 for op, number in bits.items()
-                if not _is_truth(op.x)
+                if not is_truth(op.x)
             },
         )
         grids = {
@@ -88,31 +90,32 @@ class QuantizeModel(Pass):
         }
         for op in list(graph.ops):
             if isinstance(op, Observe):
-                fixed = op in picked or op.x in flow.client or _is_truth(op.x)
+                fixed = op in few or op.x in flow.client or is_truth(op.x)
                 headroom = 0.0 if fixed else self.headroom
                 self._activation(op, bits[op], steps.get(op), headroom, rewriter)
         for layer, (width, axis) in grids.items():
             self._weights(layer, width, axis, rewriter)
 
-    def _bits(self, op: Observe, flow: Flow, compared: bool) -> int:
-        if _is_truth(op.x):
+    def _bits(self, op: Observe, flow: Flow, fewer: int | None) -> int:
+        """Bits of a value. fewer: than `maxima` says; None where that does not count."""
+        if is_truth(op.x):
             return 1
         role = "inputs" if op.x in flow.client else "activations"
         bits = bits_for(getattr(self, role), op.loc, role)
-        if not compared or self.maxima is None:
+        if fewer is None or self.maxima is None:
             return bits
-        return min(bits, bits_for(self.maxima, op.loc, "maxima"))
+        return min(bits, max(1, bits_for(self.maxima, op.loc, "maxima") - fewer))
 
     def _activation(
         self, op: Observe, bits: int, step: float | None, headroom: float, rewriter: Rewriter
     ) -> None:
         """Put a value onto a grid, of steps as large as `step` if that is given."""
-        lo, hi = (0.0, 1.0) if _is_truth(op.x) else (op.lo, op.hi)
+        lo, hi = (0.0, 1.0) if is_truth(op.x) else (op.lo, op.hi)
         if step is not None:
             hi = lo + step * (2**bits - 1)
         scale, zero_point = affine_grid(lo, hi, bits)
         first, top = 0, 2**bits - 1
-        if self.signed and not _is_truth(op.x):
+        if self.signed and not is_truth(op.x):
             first = -(2 ** (bits - 1))
             zero_point = frozen(zero_point + first, np.int64)
         beyond = math.ceil(headroom * top)
@@ -141,12 +144,6 @@ class QuantizeModel(Pass):
         dequantize = Dequantize(value.result, scale, ZERO, NO_OFFSET)
         new = rewriter.insert(dequantize, before=op, loc=op.loc)
         rewriter.replace_uses(old, new.result, only=[op])
-
-
-def _is_truth(value: Value) -> bool:
-    """Whether a value is 0 or 1, made of truth values."""
-    op = value.owner
-    return is_onnx(op, "Cast") and op.operands[0].type == Tensor(value.shape, "bool")
 
 
 def affine_grid(lo: float, hi: float, bits: int) -> tuple[Array, Ints]:

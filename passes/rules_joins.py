@@ -16,7 +16,7 @@ from lutra.ir.types import Tensor
 from lutra.passes.client import at_client, leads_to_layer
 from lutra.passes.flow import encrypted_operands, is_onnx
 from lutra.passes.rules import Outcome, no, on
-from lutra.passes.rules_linear import constant, node, reshaped
+from lutra.passes.rules_linear import constant, is_linear_sum, node, reshaped
 
 COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 FLOATS = 1
@@ -66,7 +66,10 @@ def logic_of_sum(op: Onnx, rw: Rewriter) -> Outcome:
 
 @on("Where")
 def choice_by_product(op: Onnx, rw: Rewriter) -> Outcome:
-    """Where(x > y, x, y) -> Max(x, y); Where(p, x, y) -> y + p * (x - y)"""
+    """Where(x > y, x, y) -> Max(x, y); Where(p, x, y) -> y + p * (x - y), p * x + !p * y of sums
+
+    A sum of products that is left as it is would have to be read with all its bits.
+    """
     if not _meet(op):
         return no("no encrypted values meet here")
     p, x, y = op.operands
@@ -80,8 +83,13 @@ def choice_by_product(op: Onnx, rw: Rewriter) -> Outcome:
     zero = constant_of(y)
     if zero is not None and not zero.any():
         rw.replace(op, node("Mul", chosen, x))
+        return None
+    if not is_linear_sum(y):
+        chosen = node("Add", y, node("Mul", chosen, node("Sub", x, y)))
     else:
-        rw.replace(op, node("Add", y, node("Mul", chosen, node("Sub", x, y))))
+        other = node("Mul", _as_floats(node("Not", p)), y)
+        chosen = node("Add", node("Mul", chosen, x), other)
+    rw.replace(op, chosen)
     return None
 
 

@@ -73,6 +73,19 @@ def gate_for_all(net: Net) -> Value:
     return net.add("Mul", levels(net), net.add("Sigmoid", net.dense(levels(net), 1)))
 
 
+def product_of_sums(net: Net) -> Value:
+    return net.add("Mul", sums(net), sums(net))
+
+
+def gated_sums(net: Net) -> Value:
+    return net.add("Mul", sums(net), net.add("Sigmoid", sums(net)))
+
+
+def chosen_of_sums(net: Net) -> Value:
+    x, y = sums(net), sums(net)
+    return net.add("Where", positive(net, sums(net)), x, y)
+
+
 MEETINGS: dict[Callable[[Net], Value], int] = {
     # two look-ups for what meets, and:
     maximum: 3 * ELEMENTS,
@@ -83,6 +96,8 @@ MEETINGS: dict[Callable[[Net], Value], int] = {
     gate: (2 + 2) * ELEMENTS,  # a product takes two
     quotient: (2 + 2) * ELEMENTS,
     gate_for_all: (2 + 2) * ELEMENTS + 1,
+    product_of_sums: (2 + 2) * ELEMENTS,
+    gated_sums: (2 + 2) * ELEMENTS,
 }
 
 
@@ -93,6 +108,26 @@ def test_values_meet(meeting: Callable[[Net], Value], road: str) -> None:
     module, error = compiled(net, meeting(net), road)
     assert error < (0.01 if road == WIDE else 0.04)
     assert pbs_count(module.circuit) <= MEETINGS[meeting]
+
+
+@pytest.mark.parametrize(
+    ("meeting", "look_ups"), [(product_of_sums, 2), (gated_sums, 3), (chosen_of_sums, 3)]
+)
+def test_products_of_sums_need_no_look_up_before(
+    meeting: Callable[[Net], Value], look_ups: int
+) -> None:
+    net = Net(x=(1, 4))
+    module, error = compiled(net, meeting(net))
+    assert error < 0.015
+    assert pbs_by_bits(module.circuit) == {7: look_ups * ELEMENTS}
+
+
+@pytest.mark.parametrize("meeting", [gate, gate_for_all, quotient, product_of_sums, chosen_of_sums])
+def test_products_read_no_more_bits_than_other_look_ups(meeting: Callable[[Net], Value]) -> None:
+    net = Net(x=(1, 4))
+    module, _ = compiled(net, meeting(net), "wide{rounding=4,split=none}")
+    assert max(pbs_by_bits(module.circuit)) == 4
+
 
 
 @pytest.mark.parametrize("road", [WIDE, NARROW], ids=["rounded", "exact"])

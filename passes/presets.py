@@ -27,6 +27,7 @@ from lutra.passes.prune import Prune
 from lutra.passes.quantize import QuantizeModel
 from lutra.passes.ranges import NarrowRanges
 from lutra.passes.reach import Margin
+from lutra.passes.refresh import RefreshNoise
 from lutra.passes.round import RoundAccumulators
 from lutra.passes.separate_products import SeparateProducts
 from lutra.passes.simplify_lookups import SimplifyLookUps
@@ -353,4 +354,4 @@ def _to_circuit(
     passes += [Center(), FuseRegions(), SimplifyLookUps(), Clean(), Partition()]
     if split is not None:
         passes.append(SplitLookUps(split))
-    return (*passes, Legalize())
+    return (*passes, RefreshNoise(), Legalize())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lutra.ir.core import Graph, Value
+from lutra.ir.core import Graph
 from lutra.ir.ops import Dequantize, IntConstant, Observe, Onnx, Quantize, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import WEIGHTED

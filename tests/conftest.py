@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from encrypted import Encrypted
 from fake_packages import Install, write_package
 
 settings.register_profile(
@@ -77,3 +78,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 def pytest_report_header() -> str:
     spec = find_spec("lutra")
     return f"lutra: {spec.origin if spec else None}"
+
+
+@pytest.fixture(scope="session")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Encrypted:
+    return Encrypted(tmp_path_factory.mktemp("keys"))

@@ -8,7 +8,7 @@
     == samples                  calibration data, one array (samples, *shape) for each input
     x = [[[0, 1]], [[1, 3]]]
 
-    == context                  other fields of `Context`
+    == context                  other fields of `Context`; as prices, a backend's
     lookup_bits = 8
 
     == before
@@ -30,11 +30,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lutra.backends import registry
 from lutra.ir.core import Module
 from lutra.ir.errors import Error
 from lutra.ir.parser import parse_module
 from lutra.ir.types import Array
 from lutra.passes import Context, Pipeline
+from lutra.pricing import prices_for
 from lutra.testing.checks import assert_equal, check_pass, full_text
 
 SECTIONS = ("pipeline", "samples", "context", "before", "after", "error")
@@ -74,6 +76,8 @@ class PassFile:
     def context(self) -> Context:
         lines = self.sections.get("context", "").splitlines()
         options = {name: json.loads(text) for name, text in (re.split(" *= *", s) for s in lines)}
+        if "prices" in options:
+            options["prices"] = prices_for(registry.find(options["prices"]), {})
         return Context(samples=self._samples(), **options)
 
     def _samples(self) -> dict[str, Array] | None:

@@ -223,7 +223,24 @@ INTEGER = ("rules_integer", "canonicalize")
 FLOAT = ("rules_float", "canonicalize")
 LINEAR = ("rules_linear", "rules_float", "canonicalize")
 
+MAXIMUM = """
+%x = input : u3[1x4] in [0, 7]
+%0 = slice %x, starts=[0, 0], stops=[1, 2], steps=[1, 1]
+%1 = slice %x, starts=[0, 2], stops=[1, 4], steps=[1, 1]
+%2 = max %0, %1
+%3 = matmul %2, w=[[3, -2], [1, -4]]  loc "fc"
+return %3
+"""
+
 FAULTS = [
+    Fault(
+        "refresh",
+        "another value looked up",
+        MAXIMUM,
+        ("refresh",),
+        "if found < price:\n                _look_up(value, rewriter)",
+        "if True:\n                rewriter.replace_uses(value, value.owner.operands[0])",
+    ),
     Fault(
         "canonicalize",
         "factor along the wrong axis",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from lutra.ir.types import Array, Ints, compress
 from lutra.passes.base import Context, Exact, Pass
 from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.lower_movement import movement_of
+from lutra.passes.needed import needed_elements
 
 PARTED = 10
 """Bits of the widest look-ups in circuits whose tensors are taken apart. Concrete computes wider
@@ -28,31 +28,33 @@ class SimplifyLookUps(Pass):
         lookup(lookup(x, t), u)          ->  lookup(x, u[t])      also with movements between
         lookup(x, t), t[i] = a * i + b   ->  x * a + b            for a = 0: a constant
         lookup(x, t), lookup(x, u)       ->  u = ±t + a * i + b becomes ±lookup(x, t) + x * a + b
-        lookup(x, t), constant channels  ->  only the others are looked up
+        lookup(x, t), constant channels  ->  only the others are looked up, and what is needed
 
     All that counts of a table are the entries that the input's range reaches, for each channel or
     element: channels that a ReLU always cuts off, functions that never leave their straight part,
     ReLU of x and of -x, tables that differ where nothing gets. Of a rounded value only look-ups
-    are made, as nothing else may read it. Constant channels stay where a look-up of the graph has
-    more than 10 bits.
+    are made, as nothing else may read it. Not needed is what only weights of 0 read, what strides
+    skip and what movements leave out. Constant channels, and those that are not needed, stay where
+    a look-up of the graph has more than 10 bits.
     """
 
     name = "simplify-lookups"
     contract = Exact
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        steps: tuple[Callable[[Lookup, Rewriter], bool], ...]
-        steps = (_compose, _straighten, _relate)
-        if max((op.index_bits for op in graph.of(Lookup)), default=0) <= PARTED:
-            steps += (_drop_constant_parts,)
+        parted = max((op.index_bits for op in graph.of(Lookup)), default=0) <= PARTED
         before = -1
         while rewriter.changes != before:  # what is left of one look-up may be simplified again
             before = rewriter.changes
             for op in list(graph.of(Lookup)):
-                for step in steps:
+                for step in (_compose, _straighten, _relate):
                     if op.graph is graph and step(op, rewriter):
                         break
             eliminate_dead_code(graph, rewriter)
+            if parted and rewriter.changes == before:
+                needed = needed_elements(graph)
+                for op in list(graph.of(Lookup)):
+                    _drop_parts(op, needed[op.result], rewriter)
 
 
 def _compose(outer: Lookup, rewriter: Rewriter) -> bool:
@@ -125,12 +127,15 @@ def _relate(op: Lookup, rewriter: Rewriter) -> bool:
     return False
 
 
-def _drop_constant_parts(op: Lookup, rewriter: Rewriter) -> bool:
-    """lookup(x, t) -> pad(lookup(x[kept], t[kept])), put back and shifted by what is constant"""
+def _drop_parts(op: Lookup, needed: Array, rewriter: Rewriter) -> bool:
+    """lookup(x, t) -> pad(lookup(x[kept], t[kept])), put back, shifted by what is constant
+
+    Dropped are parts along an axis in which all is constant or not needed.
+    """
     type = op.result.int_type
-    constant = np.broadcast_to(type.lo == type.hi, type.shape)
+    dropped = ~needed | (type.lo == type.hi)
     for axis, size in enumerate(type.shape):
-        dead = constant.all(tuple(i for i in range(constant.ndim) if i != axis))
+        dead = dropped.all(tuple(i for i in range(dropped.ndim) if i != axis))
         if not dead.any() or dead.all():
             continue
         kept = np.flatnonzero(~dead)
@@ -146,7 +151,8 @@ def _drop_constant_parts(op: Lookup, rewriter: Rewriter) -> bool:
         padded = Pad(look_up.result, (0,) * len(after), after, 0).result
         where = np.full(size, len(kept))
         where[kept] = np.arange(len(kept))
-        fixed = np.where(_along(dead, axis, len(after)), np.broadcast_to(type.lo, type.shape), 0)
+        instead = np.where(needed, type.lo, np.clip(0, type.lo, type.hi))
+        fixed = np.where(_along(dead, axis, len(after)), instead, 0)
         value = AddClear(_taken(padded, axis, where), compress(fixed)).result
         whole = value.int_type
         if whole.min < type.min or whole.max > type.max:  # what was put together is taken for alike

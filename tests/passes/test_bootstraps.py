@@ -190,6 +190,23 @@ def test_only_what_is_kept_is_computed() -> None:
     assert bootstraps(compiled(net, net.dense(kept, 3))) == {"Lookup": 2}
 
 
+def test_only_what_layers_read_is_computed() -> None:
+    """Two layers read parts of a value, a third weighs channels with 0, a fourth skips places."""
+    net = Net(x=(1, 4))
+    x = net.add("Tanh", net.dense(net.x[0], 9))
+    first, second, rest = net.split(x, [2, 3, 4], 1)
+    weights = net.weights(4, 3, terms=4)
+    weights[1:3] = 0
+    parts = [net.dense(first, 3), net.add("MatMul", rest, weights)]
+    assert bootstraps(compiled(net, net.add("Concat", *parts, axis=1))) == {"Lookup": 2 + 2}
+    net = Net(x=(1, 1, 7, 7))
+    x = net.add("Tanh", net.conv(net.x[0], 3, (3, 3)))  # [1, 3, 5, 5]
+    weights = net.weights(2, 3, 1, 1, terms=3)
+    weights[:, 1] = 0
+    y = net.add("Conv", x, weights, strides=[2, 2])
+    assert bootstraps(compiled(net, net.add("Flatten", y))) == {"Lookup": 2 * 3 * 3}
+
+
 def test_client_works_for_free() -> None:
     """What comes before the first weights: scaling, opaque operators, maxima."""
     net = Net(x=(1, 1, 4, 4))

@@ -24,7 +24,7 @@ from lutra.passes.rules_linear import constant
 
 def movement_before_elementwise(op: Onnx, rw: Rewriter) -> Outcome:
     """move(f(x, c)) -> f(move(x), move(c)), if it drops elements or f meets another function so"""
-    if not (_is_function(op) or _is_movement(op)):
+    if not (is_function(op) or _is_movement(op)):
         return no("neither a movement of one value nor a function that keeps its shape")
     if _is_followed(op):
         return no("it moves together with what follows")
@@ -35,7 +35,7 @@ def movement_before_elementwise(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
-def _is_function(op: Onnx) -> bool:
+def is_function(op: Onnx) -> bool:
     """Whether it is elementwise, reads no value that it broadcasts, and all constants are known."""
     return (
         trait(op) is Trait.ELEMENTWISE
@@ -77,7 +77,7 @@ def _is_followed(op: Onnx) -> bool:
     (user,) = op.result.users
     return (
         isinstance(user, Onnx)
-        and (_is_function(user) or _is_movement(user))
+        and (is_function(user) or _is_movement(user))
         and _source(user) is op.result
     )
 
@@ -90,13 +90,13 @@ def _chain_up_to(op: Onnx) -> Iterator[Onnx]:
         if source is None or not source.used_once or not isinstance(source.owner, Onnx):
             return
         op = source.owner
-        if len(op.results) > 1 or not (_is_function(op) or _is_movement(op)):
+        if len(op.results) > 1 or not (is_function(op) or _is_movement(op)):
             return
 
 
 def _part_to_order(chain: Sequence[Onnx]) -> Sequence[Onnx]:
     """From the first function to the last movement that is to stand before it."""
-    functions = [i for i, op in enumerate(chain) if _is_function(op)]
+    functions = [i for i, op in enumerate(chain) if is_function(op)]
     if not functions:
         return ()
     first, last, end = functions[0], functions[-1], len(chain)
@@ -104,7 +104,7 @@ def _part_to_order(chain: Sequence[Onnx]) -> Sequence[Onnx]:
         # Behind the last function, only what drops elements moves, and what stands before that.
         drops = [i for i in range(last + 1, end) if _drops(chain[i])]
         end = drops[-1] + 1 if drops else last
-    while end > first and _is_function(chain[end - 1]):
+    while end > first and is_function(chain[end - 1]):
         end -= 1
     return chain[first:end]
 
@@ -124,7 +124,7 @@ def _order(chain: Sequence[Onnx], rw: Rewriter) -> None:
         for move in moves:
             made[value] = _insert(move, [made[value], *move.inputs[1:]], last, rw)
     for op in chain:
-        if _is_function(op):
+        if is_function(op):
             shape = last.result.shape
             reads = [
                 made[value] if value in made else _constant(value, op, places, shape)
@@ -153,7 +153,7 @@ def _places(chain: Sequence[Onnx]) -> dict[Onnx, Ints]:
     places: dict[Onnx, Ints] = {}
     index = np.arange(_size(chain[-1].result))
     for op in reversed(chain):
-        if not _is_function(op):
+        if not is_function(op):
             if op.op_type not in RESHAPES:
                 index = _moved_from(op).reshape(-1)[index]
         elif any(value.clear and _size(value) > 1 for value in op.operands):

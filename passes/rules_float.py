@@ -15,6 +15,7 @@ from lutra.passes.rules_axes import AXIS_RULES
 from lutra.passes.rules_chains import movement_before_elementwise
 from lutra.passes.rules_composed import COMPOSED_RULES
 from lutra.passes.rules_contractions import CONTRACTION_RULES
+from lutra.passes.rules_expansions import function_before_expansion
 from lutra.passes.rules_joins import JOIN_RULES, chosen_among_values
 from lutra.passes.rules_linear import LINEAR_RULES, constant, node
 
@@ -171,6 +172,7 @@ FLOAT_RULES = (
     monotone_before_max_pool,
     monotone_before_extreme,
     movement_before_elementwise,
+    function_before_expansion,
     function_before_concat,
     *JOIN_RULES,
 )

@@ -190,11 +190,30 @@ def test_only_what_is_kept_is_computed() -> None:
     assert bootstraps(compiled(net, net.dense(kept, 3))) == {"Lookup": 2}
 
 
+def test_copies_are_looked_up_once(road: str) -> None:
+    """Upsampling before normalisation and activation: the function belongs to what is repeated."""
+    net = Net(x=(1, 1, 4, 4))
+    x = net.conv(net.x[0], 2, (3, 3))  # [1, 2, 2, 2]
+    x = net.add("Reshape", x, np.array([1, 2, 2, 1, 2, 1]))
+    x = net.add("Expand", x, np.array([1, 2, 2, 3, 2, 3]))
+    x = gelu(net, net.batch_norm(net.add("Reshape", x, np.array([1, 2, 6, 6]))))
+    y = net.dense(net.add("Flatten", x), 3)
+    assert bootstraps(compiled(net, y, road=road)) == {"Lookup": 2 * 2 * 2}
+
+
+def test_copies_with_constants_of_their_own_are_looked_up_each() -> None:
+    net = Net(x=(1, 4))
+    x = net.add("Reshape", net.dense(net.x[0], 3), np.array([1, 3, 1]))
+    x = net.add("Tanh", net.add("Add", x, net.weights(1, 3, 4)))
+    y = net.dense(net.add("Flatten", x), 3)
+    assert bootstraps(compiled(net, y)) == {"Lookup": 3 * 4}
+
+
 def test_only_what_layers_read_is_computed() -> None:
     """Two layers read parts of a value, a third weighs channels with 0, a fourth skips places."""
     net = Net(x=(1, 4))
     x = net.add("Tanh", net.dense(net.x[0], 9))
-    first, second, rest = net.split(x, [2, 3, 4], 1)
+    first, _, rest = net.split(x, [2, 3, 4], 1)
     weights = net.weights(4, 3, terms=4)
     weights[1:3] = 0
     parts = [net.dense(first, 3), net.add("MatMul", rest, weights)]

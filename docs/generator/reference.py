@@ -10,20 +10,37 @@ from pathlib import Path
 from generator.markdown import fenced, first_paragraph, table
 from lutra.experiment import metrics
 from lutra.ir import errors, traits
+from lutra.passes.lower_joins import JOINS
+from lutra.passes.lower_quantized import LOWERINGS
+from lutra.passes.rules_float import FLOAT_RULES
 
 ROOT = Path(__file__).parents[2]
 
 
 def operators() -> str:
+    traits_ = table(("trait", "meaning"), *((t.name.lower(), t.value) for t in traits.Trait))
     rows = [
-        (trait.name.lower(), trait.value, ", ".join(f"`{n}`" for n in _with(trait)) or "all others")
-        for trait in traits.Trait
+        (f"`{name}`", found.name.lower(), _treatment(name, found))
+        for name, found in sorted(traits.TRAITS.items())
     ]
-    return table(("trait", "meaning", "operators"), *rows)
+    return f"{traits_}\n\n{table(('operator', 'trait', 'what becomes of it'), *rows)}"
 
 
-def _with(trait: traits.Trait) -> list[str]:
-    return [name for name, found in traits.TRAITS.items() if found is trait]
+DEFAULTS = {
+    traits.Trait.ELEMENTWISE: "part of a table look-up",
+    traits.Trait.STRUCTURAL: "integers are moved alike",
+}
+
+
+def _treatment(name: str, trait: traits.Trait) -> str:
+    """The equations of what rewrites an operator, and of what makes integers of it."""
+    rules = [rule for rule in FLOAT_RULES if name in getattr(rule, "op_types", ())]
+    found = [*rules, *(lowering[name] for lowering in (LOWERINGS, JOINS) if name in lowering)]
+    equations = [f"`{inspect.getdoc(function).splitlines()[0]}`" for function in found]
+    own = [e for e in equations if f"{name}(" in e.partition("->")[0]]
+    if trait in DEFAULTS:
+        return "; ".join([DEFAULTS[trait], *own])
+    return "; ".join(own or equations)
 
 
 def nondecreasing() -> str:

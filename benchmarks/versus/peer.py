@@ -96,7 +96,8 @@ class Peer:
         answer = self._cache.get(key)
         if answer is None:
             answer = self.ask(request)
-            self._cache.put(key, request, answer)
+            if not answer.get("unanswered"):  # a quieter machine may answer in time
+                self._cache.put(key, request, answer)
         return Point(
             label=configuration.label,
             accuracy=answer.get("accuracy"),
@@ -120,12 +121,12 @@ class Peer:
             line = self._answers.get(timeout=self._timeout)
         except Empty:
             self.close()
-            return {"error": f"no answer within {self._timeout:.0f} s"}
+            return {"error": f"no answer within {self._timeout:.0f} s", "unanswered": True}
         except OSError:
             line = ""
         if not line:
             self.close()
-            return {"error": "the process ended"}
+            return {"error": "the process ended", "unanswered": True}
         answer: dict[str, Any] = json.loads(line)
         return answer
 

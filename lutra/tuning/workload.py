@@ -94,7 +94,8 @@ def _content(model: Any) -> bytes:
 class Point:
     """What one pipeline is worth at one p_error.
 
-    scores: of each sample, averaged over the simulations; None where it was not simulated.
+    scores: of each sample, averaged over the simulations; None where it was not simulated, such
+        as where the backend would find no parameters.
     error: root of the mean squared error of the simulated outputs, relative to the float outputs'.
     """
 
@@ -140,7 +141,7 @@ def run(workload: Workload, task: Task) -> Outcome:
 def _point(workload: Workload, model: Model, task: Task, p_error: float) -> Point:
     found = price(model.module.circuit, backend=workload.backend, p_error=p_error)
     point = Point(p_error, found.total, found.strategy)
-    if not found.total <= task.ceiling:
+    if math.isinf(found.total) or not found.total <= task.ceiling:
         return point
     scores, error = simulate(workload, model, p_error, workload.runs, workload.seed)
     return Point(p_error, found.total, found.strategy, scores, error)

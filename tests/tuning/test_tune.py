@@ -218,6 +218,13 @@ def test_what_costs_too_much_is_not_simulated() -> None:
     assert point.price > 1
 
 
+def test_what_has_no_parameters_is_not_simulated() -> None:
+    pipeline = "default{weights=8,rounding=16,split=none}"
+    (point,) = run(workload(), Task(pipeline, (STRICT,))).points
+    assert point.price == float("inf")
+    assert point.scores is None
+
+
 def test_trials_that_fail_say_why() -> None:
     outcome = run(workload(), Task("default{rounding=4},default", (1e-2,)))
     assert outcome.failure

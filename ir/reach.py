@@ -52,6 +52,7 @@ REACH: dict[type[Op], Callable[..., int]] = {
     ops.Sub: lambda op, x, y: x + y,
     ops.AddClear: lambda op, x: x + int(largest(op.c)),
     ops.MulClear: lambda op, x: x * int(largest(op.c)),
+    ops.Halve: lambda op, x: (x + 1) // 2,
     ops.Sum: lambda op, x: x * math.prod(op.x.shape) // max(1, math.prod(op.result.shape)),
     ops.MatMul: lambda op, x: x * _outputs(op.w, (-2,)),
     ops.Conv: lambda op, x: x * _outputs(op.w, tuple(range(1, op.w.ndim))),

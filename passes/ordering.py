@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lutra.ir.core import Module
 from lutra.ir.errors import PipelineError
-from lutra.ir.ops import Dequantize, Observe
+from lutra.ir.ops import Dequantize, Lookup, Observe
 from lutra.passes.base import Pass
 
 FACTS = {
@@ -28,6 +28,8 @@ def facts(module: Module) -> set[str]:
             found.add("observed")
         if any(True for _ in graph.of(Dequantize)):
             found |= {"quantized", "regions", "tables"}
+        if any(True for _ in graph.of(Lookup)):
+            found.add("tables")
     return found
 
 

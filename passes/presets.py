@@ -16,6 +16,7 @@ from lutra.passes.cheapest import Cheapest
 from lutra.passes.check_support import CheckSupport
 from lutra.passes.cse import EliminateCommonSubexpressions
 from lutra.passes.dce import EliminateDeadCode
+from lutra.passes.fit_rounding import FitRounding
 from lutra.passes.fit_weights import FitWeights
 from lutra.passes.fuse import FuseRegions
 from lutra.passes.import_quantized import ImportQuantized
@@ -238,6 +239,10 @@ def _at_most(bits: Bits, most: Bits) -> Bits:
     return tuple((pattern, min(number, limit)) for pattern, number in bits)
 
 
+READABLE = 12
+"""Bits of the largest tables that are made to see where their steps are."""
+
+
 @dataclass(frozen=True)
 class Qat(Pass):
     """From a model that brings its own quantization to a legal circuit of the same integers.
@@ -249,8 +254,10 @@ class Qat(Pass):
 
     weights, activations, inputs: as of `quantize`, for what the model leaves unquantized. Only that
         needs calibration data.
-    rounding, exact: as of `wide`; none keeps all bits of the accumulators.
-    margin: take observed ranges, as of `ranges`; none takes guaranteed ones.
+    rounding: bits that look-ups read, as `bits` of `fit-rounding`; none: all of the accumulators.
+    exact: round exactly, as of `round`.
+    slack: as of `fit-rounding`, where rounding is approximate.
+    margin: take observed ranges, as of `ranges`; none takes guaranteed ones, without data.
     method: as of `calibrate`.
     """
 
@@ -261,6 +268,7 @@ class Qat(Pass):
     inputs: Bits = 8
     rounding: Bits | None = None
     exact: bool = False
+    slack: float = FitRounding.slack
     margin: Margin | None = None
     method: Method = "minmax"
 
@@ -268,8 +276,15 @@ class Qat(Pass):
         _check_bits(self)
 
     def expand(self) -> Sequence[Pass]:
-        circuit = _to_circuit(self, self.rounding, self.exact)
-        return (*_to_integers(self, self.weights), *circuit)
+        layers = _to_integers(self, self.weights)
+        if self.rounding is None or self.exact:
+            return (*layers, *_to_circuit(self, self.rounding, self.exact))
+        ranges = () if self.margin is None else (NarrowRanges(self.margin),)
+        fit = FitRounding(self.rounding, self.margin is not None, self.slack)
+        return (
+            *(*layers, *ranges, RoundAccumulators(READABLE, stretch=False)),
+            *(Center(), FuseRegions(), SimplifyLookUps(), fit, Clean(), Partition(), Legalize()),
+        )
 
 
 def _to_integers(

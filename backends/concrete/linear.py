@@ -31,6 +31,12 @@ def mul_clear(e: Emitter, op: ops.MulClear) -> Ref:
     return e.writer.mul_clear(e.read(op.x, op), op.c)
 
 
+def halve(e: Emitter, op: ops.Halve) -> Ref:
+    """An even integer in w + 1 bits is its half in w bits."""
+    bits = e.bits[op.result]
+    return e.writer.reinterpret(e.writer.keep_low(e.refs[op.x], bits + 1), bits)
+
+
 def sum_(e: Emitter, op: ops.Sum) -> Ref:
     x = e.read(op.x, op)
     return e.shaped(e.writer.sum(x, op.axes) if op.axes else x, op.result)
@@ -86,6 +92,7 @@ LINEAR: dict[type[Op], Emission] = {
     ops.Add: add,
     ops.AddClear: add_clear,
     ops.Conv: conv,
+    ops.Halve: halve,
     ops.MatMul: matmul,
     ops.MulClear: mul_clear,
     ops.Neg: neg,

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 from lutra.backends.concrete.options import Widths
 from lutra.ir.core import Graph, Input, Op, Return, Value
-from lutra.ir.ops import Lookup, Max, Mul, Round
+from lutra.ir.ops import Halve, Lookup, Max, Mul, Round
 from lutra.ir.types import Int, Ints
 
 
@@ -73,7 +73,7 @@ def _read(op: Op, bits: Mapping[Value, int]) -> list[tuple[Value, int]]:
     if isinstance(op, Lookup):
         x, lsbs, _ = operand_of(op)
         return [(x, op.entries.bit_length() - 1 + lsbs)]
-    if isinstance(op, Max):
+    if isinstance(op, Max | Halve):
         return [(value, bits[op.result] + 1) for value in op.operands]
     if isinstance(op, Mul):
         return [(value, op.index_bits) for value in op.operands]

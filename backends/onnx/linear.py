@@ -59,6 +59,12 @@ def mul_clear(b: Builder, op: ops.MulClear) -> str:
     return b.node("Mul", b.read(op.x), b.constant(op.c))
 
 
+def halve(b: Builder, op: ops.Halve) -> str:
+    x = b.read(op.x)
+    odd = b.node("BitwiseAnd", x, b.scalar(1))
+    return b.node("Div", b.node("Sub", x, odd), b.scalar(2))
+
+
 def sum_(b: Builder, op: ops.Sum) -> str:
     axes = b.ints([axis + b.lead for axis in op.axes])
     return b.node(
@@ -87,6 +93,7 @@ LINEAR: dict[type[Op], Emission] = {
     ops.AddClear: add_clear,
     ops.Assume: assume,
     ops.Conv: conv,
+    ops.Halve: halve,
     ops.IntConstant: int_constant,
     ops.MatMul: matmul,
     ops.MulClear: mul_clear,

@@ -1,6 +1,6 @@
 """The operations of all three levels, one class each."""
 
-from lutra.ir.ops.linear import Add, AddClear, Conv, MatMul, MulClear, Neg, Sub, Sum
+from lutra.ir.ops.linear import Add, AddClear, Conv, Halve, MatMul, MulClear, Neg, Sub, Sum
 from lutra.ir.ops.movement import (
     Broadcast,
     Concat,
@@ -25,6 +25,7 @@ __all__ = [
     "Conv",
     "Dequantize",
     "Gather",
+    "Halve",
     "IntConstant",
     "Lookup",
     "MatMul",

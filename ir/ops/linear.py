@@ -204,6 +204,23 @@ class MulClear(Op):
         return arith.multiply(x, self.c)
 
 
+@op("halve")
+class Halve(Op):
+    """x / 2 for x that is even by construction, such as twice a value; an odd x is rounded down.
+
+    An encoding of one bit less reads the same ciphertext so, which costs nothing.
+    """
+
+    x: Value
+
+    def infer(self) -> Int:
+        x = self.x.int_type
+        return Int.of(x.shape, x.lo >> 1, x.hi >> 1)
+
+    def eval(self, x: Array) -> Array:
+        return x >> 1
+
+
 @op("sum")
 class Sum(Op):
     """Sum over some axes."""

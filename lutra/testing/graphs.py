@@ -124,6 +124,11 @@ def mul_clear(draw: st.DrawFn, x: Value, pool: Pool) -> Op:
 
 
 @maker
+def halve(draw: st.DrawFn, x: Value, pool: Pool) -> Op:
+    return ops.Halve(ops.MulClear(x, np.array(2 * draw(st.integers(-2, 2)))).result)
+
+
+@maker
 def sum_(draw: st.DrawFn, x: Value, pool: Pool) -> Op:
     axes = [axis for axis in range(len(x.shape)) if draw(st.booleans())]
     return ops.Sum(x, tuple(axes), draw(st.booleans()))

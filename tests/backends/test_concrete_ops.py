@@ -30,6 +30,7 @@ LEVELLED = {
     "add_clear scalar": "%0 = add_clear %s, c=-3\n return %0",
     "mul_clear": "%0 = mul_clear %x, c=[1, -2, 0]\n return %0",
     "mul_clear by 0": "%0 = mul_clear %x, c=0\n return %0",
+    "halve": "%0 = mul_clear %x, c=[2, -4, 6]\n%1 = halve %0\n return %1, %0",
     "sum": "%0 = sum %x, axes=[0], keepdims=false\n%1 = sum %x, axes=[1]\n return %0, %1",
     "sum of all": "%0 = sum %x, axes=[0, 1], keepdims=false\n return %0",
     "sum of none": "%0 = sum %x, axes=[]\n return %0",

@@ -147,3 +147,18 @@ def test_scalars(encrypted: Encrypted) -> None:
         """,
         np.array([-4, 3]),
     )
+
+
+def test_clipped_functions_use_both_halves_of_a_turn(encrypted: Encrypted) -> None:
+    """Four levels around 3/2, doubled: the three bits that are read tell 14 integers apart."""
+    encrypted.check(
+        f"""
+        %x = input : i4[14] in [-7, 6]
+        %0 = lookup %x, base=0, table=[1, 3, 3, 3, 3, 3, 3, 1], beyond="negacyclic"
+        %1 = add_clear %0, c=3
+        %2 = halve %1
+        %3 = matmul %2, w={[[1]] * 14}
+        return %2, %3
+        """,
+        [list(range(-7, 7))],
+    )

@@ -42,6 +42,17 @@ def test_ranges_at_borders_differ_behind_padding() -> None:
     assert graph.outputs[0].int_type.hi.tolist() == [[[3, 6, 6, 5]]]
 
 
+def test_halves_round_down() -> None:
+    graph = parse_graph("""
+        %x = input : i4[1x2] in [-7, 4]
+        %0 = halve %x
+        return %0
+    """)
+    assert graph.outputs[0].type == Int.of((1, 2), -4, 2)
+    x = np.arange(-7, 5).reshape(-1, 1, 1)
+    np.testing.assert_array_equal(evaluate(graph, [np.tile(x, 2)])[0], np.tile(x // 2, 2))
+
+
 def test_batched_matmul() -> None:
     rng = np.random.default_rng(0)
     graph = parse_graph("""

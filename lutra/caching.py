@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lutra.cache import ENDINGS, Entry
+from lutra.output import Json, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Look at compiled models and test keys that are kept, and delete them.",
 )
-
-Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 @app.command("list")
@@ -27,7 +25,7 @@ def show(as_json: Json = False) -> None:
 
     found = list(cache.entries())
     if as_json:
-        typer.echo(_json(found))
+        print_json(_data(found))
         return
     for entry in found:
         written = datetime.fromtimestamp(entry.written).strftime("%Y-%m-%d %H:%M")
@@ -47,17 +45,20 @@ def clear(
     from lutra import cache
 
     gone = cache.clear(kind or tuple(ENDINGS))
-    typer.echo(_json(gone) if as_json else f"deleted {_total(gone)}")
+    if as_json:
+        print_json(_data(gone))
+    else:
+        typer.echo(f"deleted {_total(gone)}")
 
 
 def _total(found: Sequence[Entry]) -> str:
     return f"{len(found)} entries, {sum(entry.size for entry in found) / 1e6:.2f} MB"
 
 
-def _json(found: Sequence[Entry]) -> str:
+def _data(found: Sequence[Entry]) -> dict[str, Any]:
     from lutra.cache import folder
 
     rows = [
         {"kind": e.kind, "path": str(e.path), "bytes": e.size, "written": e.written} for e in found
     ]
-    return json.dumps({"folder": str(folder()), "entries": rows})
+    return {"folder": str(folder()), "entries": rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from lutra.experiment.cli import app as experiment
 from lutra.ir.errors import Error
 from lutra.listing import show_passes, show_plugins
 from lutra.opt import opt
+from lutra.output import Json, print_json, show_log
 from lutra.page import cli as report
 from lutra.page import export
 from lutra.serving.cli import demo, serve
@@ -74,7 +76,11 @@ Artifact = Annotated[Path, typer.Argument(help="a model that `lutra compile` wro
 @app.callback(invoke_without_command=True)
 def main(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="tell of every step; -vv of passes")
+    ] = 0,
 ) -> None:
+    show_log(verbose)
     if version:
         import lutra
 
@@ -110,6 +116,7 @@ def compile(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="where to write the compiled model")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Compile an ONNX model and save it."""
     import lutra
@@ -132,7 +139,11 @@ def compile(
             progress=progress,
         )
     compiled.save(target)
-    _show(compiled.report(price=False))
+    report = compiled.report(price=False)
+    if as_json:
+        print_json({**report.data(), "written": str(target)})
+        return
+    _show(report)
     typer.echo(f"written   {target}")
 
 
@@ -159,6 +170,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="an .npz file for the results")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Predict with a compiled model: in the clear, simulated, or really encrypted."""
     import numpy as np
@@ -180,6 +192,9 @@ def run(
     if output is not None:
         with output.open("wb") as stream:
             np.savez(stream, **found)
+    if as_json:
+        print_json({"mode": mode, "outputs": found, "violations": loaded.violations})
+        return
     for name, array in found.items():
         typer.echo(f"{name}: {array.dtype}{list(array.shape)}")
         typer.echo(np.array2string(array[:SHOWN] if array.ndim else array, precision=4))
@@ -212,18 +227,21 @@ def inspect(
         str | None, typer.Option(help="--sensitivity: classes of --data, data.npz:key")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="--sensitivity: a file to draw into")] = None,
+    as_json: Json = False,
 ) -> None:
     """Show what a compiled model computes and what each layer costs."""
     import lutra
 
     if sensitivity:
-        _show_sensitivity(model, calibration, pipeline, data, labels, plot)
+        _show_sensitivity(model, calibration, pipeline, data, labels, plot, as_json)
         return
     with bars(Console(stderr=True)) as progress:
         loaded = lutra.load(model, progress=progress)
         shown = str(loaded.module) if text else loaded.report(price=price)
     if isinstance(shown, str):
-        typer.echo(shown)
+        print_json({"text": shown}) if as_json else typer.echo(shown)
+    elif as_json:
+        print_json(shown.data())
     else:
         _show(shown)
 
@@ -235,6 +253,7 @@ def _show_sensitivity(
     data: str | None,
     labels: str | None,
     plot: Path | None,
+    as_json: bool,
 ) -> None:
     from lutra import datafile
     from lutra.figure import check_figure
@@ -254,10 +273,14 @@ def _show_sensitivity(
             labels=None if labels is None else datafile.read_array(labels),
             progress=progress,
         )
+    if plot is not None:
+        found.plot(plot)
+    if as_json:
+        print_json({"pipeline": found.pipeline, "costs": list(map(asdict, found.costs))})
+        return
     console = Console()
     (console if console.is_terminal else Console(width=WIDE)).print(found.table())
     if plot is not None:
-        found.plot(plot)
         typer.echo(f"drawn     {plot}")
 
 

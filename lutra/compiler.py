@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from lutra.backends import registry
@@ -21,6 +23,8 @@ from lutra.pricing import prices_for
 from lutra.security import STRICT, check_p_error, check_rounding
 from lutra.signature import Signature
 
+log = logging.getLogger(__name__)
+
 
 def compile(
     model: Any,
@@ -34,6 +38,7 @@ def compile(
     options: Mapping[str, Any] | None = None,
     share_results: bool = False,
     max_p_error: float | None = None,
+    executor: Executor | None = None,
     cache: bool = False,
     instruments: Sequence[Instrument] = (),
     progress: Progress | None = None,
@@ -56,6 +61,7 @@ def compile(
         p_error is 2^-40, and a higher one is refused (I006), as is approximate rounding: see
         docs/security.md.
     max_p_error: the same with another bound.
+    executor: where calibration samples run, in shards; here without. The result is the same.
     cache: take the model from the user's cache folder where it was compiled before from the same
         model, data and options with the same software, or keep it there; see docs/models.md.
     instruments: watch the pipeline run, for which it runs in any case.
@@ -77,10 +83,15 @@ def compile(
         backend=backend,
         prices=prices_for(chosen, emission),
         progress=progress or silent,
+        executor=executor,
     )
 
     def run() -> Model:
         records = passes.execute(module, context, instruments)
+        for depth, record in (pair for top in records for pair in top.walk()):
+            name = "  " * depth + record.item.name
+            log.debug("%-30s %8.3f s  %d changes", name, record.seconds, record.changes)
+        log.info("compiled in %.1f s", sum(record.seconds for record in records))
         _require_circuit(module, passes)
         if share_results:
             check_rounding(module.circuit)

@@ -40,6 +40,9 @@ class Pool(Executor):
         self.processes = processes
         self.threads = threads
 
+    def __str__(self) -> str:
+        return f"{self.processes} processes of {self.threads} threads"
+
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         pool = loky.get_reusable_executor(
             max_workers=self.processes,

@@ -173,6 +173,33 @@ class Report:
             found.append(f"keys      {size / 1e6:.0f} MB in memory")
         return found + [self.note] * bool(self.note)
 
+    def data(self) -> dict[str, Any]:
+        """The same as values that JSON knows."""
+        layers = [
+            {
+                "nodes": list(layer.names),
+                "range": [layer.type.min, layer.type.max],
+                "bits": layer.type.bits,
+                "rounded_to_bits": layer.rounded,
+                "rounded_exactly": layer.exact,
+                "pbs": layer.pbs,
+                "price": layer.price,
+            }
+            for layer in self.layers
+        ]
+        return {
+            "signature": self.title,
+            "pipeline": self.pipeline,
+            "choices": list(self.choices),
+            "backend": self.backend,
+            "p_error": self.p_error,
+            "pbs": self.pbs,
+            "price": self.price,
+            "layers": layers,
+            "statistics": dict(self.statistics),
+            "note": self.note,
+        }
+
     def _repr_html_(self) -> str:
         from lutra.page.templates import render
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -95,6 +96,7 @@ class Context:
     samples: calibration data, one array (samples, *shape) for each graph input, by name.
     lookup_bits, value_bits: the target backend's limits on look-up inputs and on any value.
     prices: what circuits and look-ups will cost on it.
+    executor: where passes may compute on parts of the calibration data at once.
     """
 
     samples: Mapping[str, Array] | None = None
@@ -105,6 +107,7 @@ class Context:
     notes: Notes = field(default_factory=Notes, repr=False)
     log: RuleLog = field(default_factory=RuleLog, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
+    executor: Executor | None = field(default=None, repr=False)
 
     def calibration(self, wanted_by: str) -> Mapping[str, Array]:
         """The calibration data, or an error that names the pass in need of them."""

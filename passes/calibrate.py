@@ -9,15 +9,14 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from lutra.ir.core import Graph, Value
-from lutra.ir.errors import InputError
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Observe
 from lutra.ir.rewriter import Rewriter
-from lutra.ir.types import Array
 from lutra.passes import calibrators
 from lutra.passes.base import BATCH, Context, Exact, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
 from lutra.passes.calibrators import Range
+from lutra.passes.counting import histograms
 from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.flow import Flow
 from lutra.passes.probing import Probe
@@ -69,11 +68,11 @@ class Calibrate(Pass):
             return
         if len(next(iter(context.calibration(self.name).values()))) == 1:
             context.notes.choices.append(ONE_SAMPLE)
-        histograms = self._histograms(graph, groups, context)
+        found = histograms(graph, groups, self.method == "minmax", context, self.name)
         _note_reference(graph, groups, context)
         ranges = [
             self._range(group, histogram, flow, context)
-            for group, histogram in zip(groups, histograms, strict=True)
+            for group, histogram in zip(groups, found, strict=True)
         ]
         observed: dict[Value, Value] = {}
         for group, (lo, hi) in zip(groups, ranges, strict=True):
@@ -82,24 +81,6 @@ class Calibrate(Pass):
                 observed[value] = observe.result
         _read_observed(graph, rewriter, flow, observed)
         eliminate_dead_code(graph, rewriter)
-
-    def _histograms(
-        self, graph: Graph, groups: Sequence[Sequence[Value]], context: Context
-    ) -> list[Histogram]:
-        """One histogram of all values of each group."""
-        values = [value for group in groups for value in group]
-        which = [index for index, group in enumerate(groups) for _ in group]
-        histograms = [Histogram() for _ in groups]
-        interpreter = Interpreter(graph, values)
-        for batch in context.batches(self.name):
-            arrays = interpreter.run(batch)
-            for value, index, array in zip(values, which, arrays, strict=True):
-                _require_finite(value, array)
-                if self.method == "minmax":
-                    histograms[index].extremes.update(array)
-                else:
-                    histograms[index].update(array)
-        return histograms
 
     def _range(
         self, group: Sequence[Value], histogram: Histogram, flow: Flow, context: Context
@@ -177,14 +158,3 @@ def _note_reference(graph: Graph, groups: Sequence[Sequence[Value]], context: Co
     context.notes.reference = twin
     context.notes.reference_of = twins
     context.notes.reference_values = {v.owner.loc: twins[v] for group in groups for v in group}
-
-
-def _require_finite(value: Value, array: Array) -> None:
-    if not np.isfinite(array).all():
-        raise InputError(
-            "C002",
-            f"calibration makes {int((~np.isfinite(array)).sum())} NaN or infinite values here",
-            nodes=value.owner.loc,
-            lines=[repr(value.owner)],
-            help="look at the inputs: a logarithm or division out of its domain is likely",
-        )

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from lutra.bars import bars
+from lutra.output import Json, print_json
 
 WIDE = 160
 """Columns of tables where no terminal tells its own."""
@@ -45,6 +46,7 @@ def tune(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="write the chosen model")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Find the cheapest pipeline that keeps a model's accuracy on encrypted data."""
     import lutra
@@ -71,15 +73,20 @@ def tune(
             executor=executor,
             progress=progress,
         )
+    if plot is not None:
+        found.plot(plot)
+    if output is not None:
+        found.model.save(output)
+    if as_json:
+        print_json(found.data())
+        return
     console = Console()
     (console if console.is_terminal else Console(width=WIDE)).print(found.table())
     for line in found.summary():
         typer.echo(line)
     if plot is not None:
-        found.plot(plot)
         typer.echo(f"drawn     {plot}")
     if output is not None:
-        found.model.save(output)
         typer.echo(f"written   {output}")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -93,6 +93,15 @@ class Tuning:
             f"{self.reference - self.choice.worst:.4f} lost on others like them",
             f"trials    {self.trials}, {self.seconds:.0f} s of processor time",
         ]
+
+    def data(self) -> dict[str, Any]:
+        """The same as values that JSON knows."""
+        facts = ("reference", "max_drop", "confidence", "samples", "trials", "seconds")
+        return {
+            "choice": asdict(self.choice),
+            "front": [asdict(candidate) for candidate in self.front],
+            **{name: getattr(self, name) for name in facts},
+        }
 
     def __str__(self) -> str:
         return "\n".join(self.summary())

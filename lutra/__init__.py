@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lutra.compiler import compile
     from lutra.model import Model
     from lutra.pricing import Price, price
+    from lutra.quantizing import quantize
     from lutra.report import Report
     from lutra.sensitivity import Sensitivity, analyze
     from lutra.server import Server
@@ -42,6 +43,7 @@ __all__ = [
     "compile",
     "load",
     "price",
+    "quantize",
     "tune",
 ]
 
@@ -57,6 +59,7 @@ _HOME = {
     "compile": "lutra.compiler",
     "load": "lutra.artifact",
     "price": "lutra.pricing",
+    "quantize": "lutra.quantizing",
     "tune": "lutra.tuning.api",
     "Tuning": "lutra.tuning.result",
 }

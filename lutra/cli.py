@@ -20,6 +20,7 @@ from lutra.opt import opt
 from lutra.output import Json, print_json, show_log
 from lutra.page import cli as report
 from lutra.page import export
+from lutra.quantizing import command as quantize
 from lutra.serving.cli import demo, serve
 from lutra.signature import Form
 from lutra.tuning.cli import tune
@@ -56,6 +57,7 @@ app = typer.Typer(
     help="Compile ONNX models into circuits that run on encrypted data.",
 )
 
+app.command("quantize")(quantize)
 app.command()(opt)
 app.command("passes")(show_passes)
 app.command("plugins")(show_plugins)

@@ -77,7 +77,7 @@ def compile(
     passes = Pipeline.of(pipeline)
     module = imported(model, calibration, shapes)
     context = Context(
-        samples=None if calibration is None else _samples(module, calibration),
+        samples=None if calibration is None else samples_of(module, calibration),
         lookup_bits=chosen.limits.lookup_bits,
         value_bits=chosen.limits.value_bits,
         backend=backend,
@@ -120,7 +120,7 @@ def imported(model: Any, calibration: Any, shapes: Mapping[str, Sequence[int]] |
     return import_source(model, shapes=shapes, examples=calibration)
 
 
-def _samples(module: Module, calibration: Any) -> Mapping[str, Array]:
+def samples_of(module: Module, calibration: Any) -> Mapping[str, Array]:
     """Calibration data as arrays (samples, *shape) by input name. Errors C001, C002, I..."""
     arrays = calibration.values() if isinstance(calibration, Mapping) else [calibration]
     if any(map(_is_empty, arrays)):

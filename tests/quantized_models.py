@@ -20,8 +20,14 @@ FORMATS = ("qonnx", "qdq", "qcdq")
 # --- reference meaning of QONNX's operators -------------------------------------------------------
 def rounded(x: Array, mode: str) -> Array:
     functions = {"ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil, "ROUND_TO_ZERO": np.trunc}
-    if mode == "HALF_UP":
-        return np.asarray(np.sign(x) * np.floor(np.abs(x) + 0.5))
+    away = {
+        "UP": np.ceil,
+        "DOWN": np.floor,
+        "HALF_UP": lambda size: np.floor(size + 0.5),
+        "HALF_DOWN": lambda size: np.ceil(size - 0.5),
+    }
+    if mode in away:
+        return np.asarray(np.sign(x) * away[mode](np.abs(x)))
     return np.asarray(functions[mode](x))
 
 

@@ -6,9 +6,20 @@ from lutra.backends.base import Limits
 from lutra.backends.onnx.batch import client_model
 from lutra.backends.onnx.emission import model_of
 from lutra.backends.onnx.executable import OnnxExecutable
+from lutra.backends.onnx.forms import FORMS
+from lutra.backends.onnx.quantized import quantized_model
 from lutra.ir.core import Graph
 
-__all__ = ["OnnxExecutable", "client_model", "emit", "limits", "model_of", "name"]
+__all__ = [
+    "FORMS",
+    "OnnxExecutable",
+    "client_model",
+    "emit",
+    "limits",
+    "model_of",
+    "name",
+    "quantized_model",
+]
 
 name = "onnx"
 limits = Limits()

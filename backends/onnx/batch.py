@@ -21,15 +21,21 @@ def client_model(graph: Graph) -> onnx.ModelProto:
     Where the first axis is a batch of one everywhere, and random samples give the same together as
     one by one, it is left open: the model runs whole batches.
     """
-    ends = [*(node.result for node in graph.inputs), *graph.outputs]
-    if graph.inputs and all(value.shape[:1] == (1,) for value in ends):
+    if has_batch(graph):
         model = model_of(graph, "first")
-        if _takes_batches(model, graph):
+        if takes_batches(model, graph):
             return model
     return model_of(graph)
 
 
-def _takes_batches(model: onnx.ModelProto, graph: Graph) -> bool:
+def has_batch(graph: Graph) -> bool:
+    """Whether the first axis of all inputs and outputs is of size 1."""
+    ends = [*(node.result for node in graph.inputs), *graph.outputs]
+    return bool(graph.inputs) and all(value.shape[:1] == (1,) for value in ends)
+
+
+def takes_batches(model: onnx.ModelProto, graph: Graph) -> bool:
+    """Whether a graph's model with an open first axis gives the same for samples together."""
     random = np.random.default_rng(0)
     arrays = [_probes(node.result, random) for node in graph.inputs]
     try:

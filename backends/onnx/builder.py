@@ -90,8 +90,8 @@ class Builder:
         return self.node("Reshape", name, self.ints([0] * self.lead + list(shape)))
 
 
-Emission = Callable[[Builder, Any], "str | Sequence[str] | None"]
-"""Writes one operation; returns the names of its results."""
+Emission = Callable[[Any, Any], "str | Sequence[str] | None"]
+"""Writes one operation with a builder; returns the names of its results."""
 
 
 def cast(b: Builder, name: str, source: Any, target: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import onnx
@@ -37,7 +38,12 @@ EMISSION: dict[type[Op], Emission] = {
 """What each operation becomes. Total on the operations of the IR."""
 
 
-def model_of(graph: Graph, samples: Samples = "none") -> onnx.ModelProto:
+def model_of(
+    graph: Graph,
+    samples: Samples = "none",
+    builder: Builder | None = None,
+    emission: Mapping[type[Op], Emission] = EMISSION,
+) -> onnx.ModelProto:
     """A graph as an ONNX model with the same input and output names; integers are int64.
 
     samples says where arrays count samples:
@@ -46,10 +52,12 @@ def model_of(graph: Graph, samples: Samples = "none") -> onnx.ModelProto:
     first    on the first axis, of size 1 in the types. Whether the graph's nodes bear that is not
              checked here; see `lutra.backends.onnx.batch`.
 
+    builder, emission: how operations are written; integers are int64 without.
+
     Error B002 where an operation has no ONNX form.
     """
     graph = decomposed(graph)
-    b = Builder(int(samples == "leading"))
+    b = builder or Builder(int(samples == "leading"))
     names = {node: b.reserve(node.name) for node in graph.inputs}
     outputs = [b.reserve(name) for name in graph.output_names]
     if names and b.lead:
@@ -58,7 +66,7 @@ def model_of(graph: Graph, samples: Samples = "none") -> onnx.ModelProto:
         (b.samples,) = shape
     b.names.update((node.result, name) for node, name in names.items())
     for op in graph.ops:
-        _emit(b, op)
+        _emit(b, op, emission)
     for name, value in zip(outputs, graph.outputs, strict=True):
         b.nodes_result("Identity", [b.read(value)], [name])
     body = onnx.helper.make_graph(
@@ -76,16 +84,16 @@ def model_of(graph: Graph, samples: Samples = "none") -> onnx.ModelProto:
     )
 
 
-def _emit(b: Builder, op: Op) -> None:
+def _emit(b: Builder, op: Op, emission: Mapping[type[Op], Emission]) -> None:
     problem = None
-    if type(op) not in EMISSION:
+    if type(op) not in emission:
         problem = "has no ONNX form"
     elif any(not math.prod(value.shape) for value in op.results):
         problem = "makes no elements"
     if problem:
         raise BackendError("B002", f"{op.opname} {problem}", nodes=op.loc, lines=[text_of_op(op)])
     b.at(op)
-    results = EMISSION[type(op)](b, op)
+    results = emission[type(op)](b, op)
     if results is not None:
         names = [results] if isinstance(results, str) else results
         b.names.update(zip(op.results, names, strict=True))

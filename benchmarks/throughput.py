@@ -135,6 +135,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pipeline", default=PIPELINE)
+    parser.add_argument(
+        "--splits", nargs="+", metavar="PxT", help="processes x threads, the one to beat first"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a split")
     options = parser.parse_args()
     data = np.load(MODELS / f"{options.model}.npz")
@@ -143,7 +146,8 @@ def main() -> None:
     )
     model.keygen()
     q = model.encode(np.resize(data["x_test"], (options.samples, *data["x_test"].shape[1:])))
-    measurement = Measurement(model, q, list(splits(cores())))
+    asked = [Split(*map(int, text.split("x"))) for text in options.splits or ()]
+    measurement = Measurement(model, q, asked or list(splits(cores())))
     for _ in range(options.rounds):
         measurement.round()
     measurement.finish()

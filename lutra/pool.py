@@ -19,10 +19,10 @@ R = TypeVar("R")
 
 IDLE = 60
 """Seconds after which processes without work end, and give their memory back."""
-PLAIN = 400e6
-"""Bytes that a worker takes beside its keys."""
-SPEED = 4e9
-"""Price that one core works off in a second, in Concrete's unit."""
+PLAIN = 300e6
+"""Bytes that a worker takes beside its keys, which it holds in two forms."""
+SPEED = 5e9
+"""Price that one core works off in a second, in Concrete's unit: 4e9 to 7e9 was measured."""
 SERIAL = 0.05
 """Work on a sample that threads do not share, by `python -m benchmarks.throughput`."""
 START = 4.0
@@ -98,7 +98,7 @@ def pool(processes: int | None = None, *, memory: float = 0.0) -> Pool:
     memory: bytes of keys that each will hold. Where not all have room, there are fewer, of more
         threads each.
     """
-    room = max(1, int(_available() / (PLAIN + memory)))
+    room = max(1, int(_available() / (PLAIN + 2 * memory)))
     count = processes or min(cores(), room)
     return Pool(count, max(1, cores() // count))
 

@@ -44,7 +44,7 @@ def test_processes_are_taken_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> 
 def test_keys_must_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "cores", lambda: 8)
     monkeypatch.setattr(pool, "_available", lambda: 3e9)
-    found = pool.pool(memory=1e9)
+    found = pool.pool(memory=0.5e9)
     assert (found.processes, found.threads) == (2, 4)
     monkeypatch.setattr(pool, "_available", lambda: 1e6)
     assert pool.chosen(None, 100, report(1e11, 40)) is None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -53,12 +50,13 @@ def tune(
     from lutra import datafile
     from lutra.figure import check_figure
     from lutra.frontends.registry import import_source
+    from lutra.pool import pool
 
     shapes = datafile.shapes(shape or [])
     if plot is not None:
         check_figure(plot)
     names = [node.name for node in import_source(model, shapes=shapes).main.inputs]
-    with _pool(jobs) as executor, bars(Console(stderr=True)) as progress:
+    with bars(Console(stderr=True)) as progress:
         found = lutra.tune(
             model,
             datafile.read(calibration, names),
@@ -70,7 +68,7 @@ def tune(
             shapes=shapes or None,
             trials=trials,
             log=log,
-            executor=executor,
+            executor=None if jobs == 1 else pool(jobs),
             progress=progress,
         )
     if plot is not None:
@@ -88,10 +86,3 @@ def tune(
         typer.echo(f"drawn     {plot}")
     if output is not None:
         typer.echo(f"written   {output}")
-
-
-def _pool(jobs: int) -> Any:
-    """A pool of fresh processes; none for one job."""
-    if jobs == 1:
-        return nullcontext()
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))

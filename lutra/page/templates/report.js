@@ -77,6 +77,9 @@
       else zoom(Number(factor), box.left + box.width / 2, box.top + box.height / 2);
     });
   }
-  window.addEventListener("resize", start);
+  window.addEventListener("resize", () => {
+    view.height = view.width * stage.clientHeight / stage.clientWidth;
+    show();
+  });
   start();
 })();

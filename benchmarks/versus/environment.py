@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).with_name("concrete_ml.txt")
+DEPLOYMENT = Path(__file__).with_name("deployment.txt")
 PYTHON = "python3.11"
 
 
@@ -31,6 +32,25 @@ def interpreter(where: Path) -> Path:
     if not python.exists():
         _create(home)
     return python
+
+
+def deployment(where: Path) -> Path:
+    """A folder with what Concrete ML's deployment imports as well; filled on first use.
+
+    RuntimeError where that fails.
+    """
+    python = interpreter(where)
+    target = where / f"deployment-{version()}"
+    if not target.exists():
+        partial = target.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        install = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", str(partial)]
+        try:
+            subprocess.run([str(python), *install, "-r", str(DEPLOYMENT)], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise RuntimeError(f"{DEPLOYMENT.name} cannot be installed: {error}") from error
+        partial.rename(target)
+    return target
 
 
 def _create(home: Path) -> None:

@@ -16,6 +16,8 @@ from benchmarks.versus.configurations import DEFAULT_P_ERROR, Configuration
 from benchmarks.versus.figures import Point
 from benchmarks.versus.subjects import Subject
 
+Task = Literal["measure", "speed", "encrypt", "deploy"]
+
 WORKER = Path(__file__).with_name("worker.py")
 CALIBRATION = 2000
 """Samples of the training set, at most: Concrete ML evaluates its graph on each."""
@@ -28,7 +30,7 @@ FAR = 0.1
 class Request:
     """What the worker is asked; see there for the tasks."""
 
-    task: Literal["measure", "speed", "encrypt"]
+    task: Task
     model: str
     data: str
     n_bits: int | None
@@ -42,7 +44,7 @@ class Request:
     @classmethod
     def of(
         cls,
-        task: Literal["measure", "speed", "encrypt"],
+        task: Task,
         subject: Subject,
         configuration: Configuration,
         **more: Any,

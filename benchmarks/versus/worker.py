@@ -9,8 +9,10 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import warnings
 from functools import lru_cache
+from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
@@ -158,7 +160,35 @@ def encrypt(request):
     return {"keygen": keygen, "sample": statistics.median(seconds), "right": sum(right)}
 
 
-TASKS = {"measure": measure, "speed": speed, "encrypt": encrypt}
+def deploy(request):
+    """Sizes in bytes of what is deployed and travels, processor seconds of saving and loading."""
+    # needs what `environment.deployment` installs
+    from concrete.ml.deployment import FHEModelClient, FHEModelDev, FHEModelServer
+
+    module, _ = compiled(request)
+    x = data_of(request["data"])["x_test"][:1]
+
+    def save():
+        with tempfile.TemporaryDirectory() as folder:
+            FHEModelDev(folder, module).save()
+
+    with tempfile.TemporaryDirectory() as folder:
+        FHEModelDev(folder, module).save()
+        files = {side: Path(folder, f"{side}.zip") for side in ("server", "client")}
+        sizes = {side: file.stat().st_size for side, file in files.items()}
+        client = FHEModelClient(folder)
+        client.generate_private_and_evaluation_keys()
+        return {
+            **sizes,
+            "keys": len(client.get_serialized_evaluation_keys()),
+            "inputs": len(client.quantize_encrypt_serialize(x)),
+            "save": best(save, 5.0, 5),
+            "load_server": best(lambda: FHEModelServer(folder), 5.0, 5),
+            "load_client": best(lambda: FHEModelClient(folder), 5.0, 5),
+        }
+
+
+TASKS = {"measure": measure, "speed": speed, "encrypt": encrypt, "deploy": deploy}
 
 
 def message(error):

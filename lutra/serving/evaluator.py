@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -20,12 +21,14 @@ START_SECONDS = 600.0
 class Evaluator:
     """Evaluates requests in a process, one at a time; in a new one where that has ended.
 
+    scratch: a folder for the process' temporary files, which does not outlast it.
     restarts: how often a process ended before it was told to.
     """
 
-    def __init__(self, artifact: Path, threads: int) -> None:
+    def __init__(self, artifact: Path, threads: int, scratch: Path) -> None:
         self._artifact = artifact
         self._threads = threads
+        self._scratch = scratch
         self._process: asyncio.subprocess.Process | None = None
         self._ready = False
         self.restarts = 0
@@ -40,12 +43,17 @@ class Evaluator:
         if self.ready:
             return
         await self.stop()
+        self._scratch.mkdir(parents=True, mode=0o700)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "lutra.serving.worker", str(self._artifact)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": str(self._threads)},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": str(self._threads),
+                "TMPDIR": str(self._scratch.absolute()),
+            },
             start_new_session=True,  # the terminal's Ctrl-C is for the server alone
         )
         await asyncio.wait_for(self._answer(), START_SECONDS)
@@ -102,7 +110,8 @@ class Evaluator:
             self._process.kill()
 
     async def stop(self) -> None:
-        """End the process and wait until it has ended."""
+        """End the process, wait until it has ended, and remove what it left."""
         self.kill()
         if self._process is not None:
             await self._process.wait()
+        shutil.rmtree(self._scratch, ignore_errors=True)

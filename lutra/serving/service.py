@@ -51,7 +51,8 @@ class Service:
         self.metrics = Metrics()
         self.store = Store(settings.data, self.artifact.digest)
         evaluators = [
-            Evaluator(settings.artifact, settings.threads) for _ in range(settings.workers)
+            Evaluator(settings.artifact, settings.threads, self.store.scratch(number))
+            for number in range(settings.workers)
         ]
         self.requests = Requests(self.store, self.limits, self.metrics, evaluators)
         self._uploads = 0

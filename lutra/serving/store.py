@@ -2,6 +2,7 @@
 
     model                       digest of the model that all is for
     incoming/*                  what is not complete, or being deleted; emptied at start
+    incoming/evaluator-N        temporary files of a process that evaluates
     clients/ID/client.json      token's digest, name and size of the keys
     clients/ID/keys             the evaluation keys, as they came
     requests/ID/request.json    whose, how many samples, how often it was begun
@@ -97,6 +98,10 @@ class Store:
         path = self._incoming / secrets.token_urlsafe(16)
         path.mkdir(mode=0o700)
         return path
+
+    def scratch(self, number: int) -> Path:
+        """A folder for the temporary files of an evaluator, which makes and removes it."""
+        return self._incoming / f"evaluator-{number}"
 
     def discard(self, incoming: Path) -> None:
         """Remove a folder that `new` gave, if it is still there."""

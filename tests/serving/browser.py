@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from serving.running import DEADLINE, wait_until
+from lutra.testing.serving import DEADLINE, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

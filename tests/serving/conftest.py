@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lutra.client import Client
+from lutra.testing.serving import Running
 from served import client_of, saved
-from serving.running import Running
 
 
 @pytest.fixture(scope="package")

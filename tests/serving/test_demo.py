@@ -17,10 +17,10 @@ from lutra.client import Client
 from lutra.ir.errors import InputError
 from lutra.serving.demo import create_page
 from lutra.serving.remote import Remote
+from lutra.testing.serving import Running, start, wait_until
 from onnx_models import model_of
 from served import P_ERROR
 from serving.browser import CHROMIUM, DRIVER, Browser
-from serving.running import Running, start, wait_until
 from small_models import FEW_BITS, tensor
 
 pytestmark = pytest.mark.encrypted
@@ -78,8 +78,8 @@ def test_what_is_drawn_is_classified(
     assert images.figure("clients") == 1
     page.terminate()
     page.wait()
-    assert page.stdout is not None
-    page.stdout.close()
+    if page.stdout is not None:
+        page.stdout.close()
     assert images.figure("clients") == 0, "the keys are forgotten"
 
 

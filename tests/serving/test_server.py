@@ -16,8 +16,8 @@ from lutra.ir.types import Array
 from lutra.message import Header, pack_keys, pack_samples
 from lutra.server import Server
 from lutra.serving.remote import Remote
+from lutra.testing.serving import Running, wait_until
 from served import client_of, saved
-from serving.running import Running, wait_until
 from small_models import points
 
 pytestmark = pytest.mark.encrypted
@@ -36,7 +36,9 @@ def remote(server: Running, client: Client) -> Iterator[Remote]:
 
 
 def incoming(server: Running) -> list[Path]:
-    return list((server.data / "incoming").iterdir())
+    """What arrives or is being deleted."""
+    found = (server.data / "incoming").iterdir()
+    return [path for path in found if not path.name.startswith("evaluator-")]
 
 
 def test_predictions_are_those_in_one_process(
@@ -255,7 +257,7 @@ def test_a_killed_server_goes_on_where_it_was(
         with server.connect() as cut:
             head = "Host: x\r\nContent-Length: 100000\r\n\r\n"
             cut.sendall(f"POST /v1/keys HTTP/1.1\r\n{head}".encode() + bytes(5000))
-            wait_until(lambda: list((data / "incoming").iterdir()))
+            wait_until(lambda: incoming(server))
             worker = server.worker()
             server.kill()
     wait_until(lambda: not Path(f"/proc/{worker}").exists())
@@ -267,9 +269,9 @@ def test_a_killed_server_goes_on_where_it_was(
             found = client.decrypt(remote.results(id))
             np.testing.assert_array_equal(found, model.predict(samples))
         remote.forget()
+    again.stop()
     for name in ("incoming", "clients", "requests"):
         assert not list((data / name).iterdir())
-    again.stop()
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -160,7 +160,7 @@ def test_reserved_places_count(store: Store) -> None:
     from lutra.serving.evaluator import Evaluator
     from lutra.serving.refusal import Refusal
 
-    evaluators = [Evaluator(Path("none"), 1)]
+    evaluators = [Evaluator(Path("none"), 1, Path("none"))]
     requests = Requests(store, Limits(queue=2, client_queue=1), Metrics(), evaluators)
     with requests.reserved("a"), requests.reserved("b"):
         for client, status in [("a", 429), ("c", 503)]:
@@ -172,14 +172,20 @@ def test_reserved_places_count(store: Store) -> None:
         pass
 
 
-def test_an_evaluator_that_cannot_start() -> None:
+def test_an_evaluator_that_cannot_start(tmp_path: Path) -> None:
     from lutra.serving.evaluator import Evaluator
 
+    evaluator = Evaluator(tmp_path / "none.lutra", 1, tmp_path / "scratch")
+
     async def start() -> None:
-        await Evaluator(Path("none.lutra"), 1).start()
+        try:
+            await evaluator.start()
+        finally:
+            await evaluator.stop()
 
     with pytest.raises(ServingError, match=r"S003.*exit code 1"):
         asyncio.run(start())
+    assert not (tmp_path / "scratch").exists()
 
 
 def test_notes_are_written_at_once(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""`lutra serve` as a process of its own."""
+"""`lutra serve` as a process of its own, for tests and benchmarks of clients. Needs httpx."""
 
 from __future__ import annotations
 
@@ -18,37 +18,43 @@ DEADLINE = 120.0
 
 
 def wait_until(true: Callable[[], object]) -> None:
+    """Return once something is true. TimeoutError where it never gets so."""
     until = time.monotonic() + DEADLINE
     while not true():
-        assert time.monotonic() < until, "it does not happen"
+        if time.monotonic() > until:
+            raise TimeoutError(f"it is not so after {DEADLINE:g} s")
         time.sleep(0.05)
 
 
 def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """A command that listens, and the address that it prints."""
+    """A command of `lutra` that listens, and the address that it prints. RuntimeError without."""
     process = subprocess.Popen(
         [sys.executable, "-m", "lutra", *arguments], stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
     printed = []
-    for line in process.stdout:
+    for line in process.stdout or ():
         printed.append(line)
         if line.startswith("listening at "):
             return process, line.split()[-1]
-    raise AssertionError("".join(printed))
+    raise RuntimeError("".join(printed))
 
 
 class Running:
-    """A server's process, ready; `data` is its folder."""
+    """A server of a model, ready.
+
+    data: its folder. url: its address. options: as `lutra serve` has them.
+    """
 
     def __init__(self, model: Path, data: Path, **options: object) -> None:
         self.data = data
+        options = {"port": 0, **options}
         named = (f"--{name.replace('_', '-')}={value}" for name, value in options.items())
-        self.process, self.url = start("serve", str(model), "--port=0", f"--data={data}", *named)
+        self.process, self.url = start("serve", str(model), f"--data={data}", *named)
         self.http = httpx.Client(base_url=self.url, timeout=DEADLINE)
         wait_until(lambda: self.http.get("/health").status_code == 200)
 
     def ask(self, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
+        """The answer to a request with a client's token."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return self.http.request(method, path, headers=headers, **more)
 
@@ -59,8 +65,9 @@ class Running:
         return float(value)
 
     def connect(self) -> socket.socket:
+        """A connection on which to send anything."""
         url = httpx.URL(self.url)
-        return socket.create_connection((url.host, url.port), timeout=DEADLINE)
+        return socket.create_connection((url.host, url.port or 80), timeout=DEADLINE)
 
     def worker(self) -> int:
         """The process that evaluates."""
@@ -73,11 +80,12 @@ class Running:
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
+        """End the process as its user does."""
         self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> None:
         self.http.close()
         self.process.send_signal(number)
         self.process.wait(DEADLINE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from encrypted import Encrypted
 from lutra.backends.concrete import emit
-from lutra.ir.analysis import pbs_count
+from lutra.ir.analysis import pbs_by_bits, pbs_count
 from lutra.ir.interpreter import evaluate
 from lutra.passes import Context, Pipeline
 from lutra.testing.nets import Net
@@ -42,3 +43,18 @@ def test_values_meet_under_encryption(tmp_path: Path) -> None:
     sample = rng.integers(port.lo, port.hi + 1, (2, *port.shape))
     for found, wanted in zip(executable.run(sample), evaluate(circuit, [sample]), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.encrypted
+def test_products_of_sums_under_encryption(encrypted: Encrypted) -> None:
+    """Squares of sums, of exactly rounded integers."""
+    net = Net(x=(1, 3))
+    product = net.add("Mul", net.dense(net.x[0], 2), net.dense(net.x[0], 2))
+    module = net.returns(net.dense(product, 2))
+    road = "wide{weights=2,activations=2,inputs=2,rounding=3,exact=true,method=minmax}"
+    Pipeline.parse(road).execute(module, Context(samples=net.samples(128)))
+    counts = pbs_by_bits(module.circuit)
+    assert counts
+    assert max(counts) <= 3
+    assert sum(counts.values()) <= 2 * 2
+    encrypted.check(str(module.circuit), samples=4)

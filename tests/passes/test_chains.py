@@ -111,8 +111,8 @@ def test_a_chain_ends_where_others_read() -> None:
         ("Relu Slice Transpose", "Slice Relu Transpose"),
         ("Relu Transpose Tanh", "Transpose Relu Tanh"),
         ("Relu Transpose Tanh Transpose", "Transpose Relu Tanh Transpose"),
-        ("Relu Expand Tanh", "Relu Expand Tanh"),
-        ("Relu Transpose Expand Tanh", "Transpose Relu Expand Tanh"),
+        ("Relu Expand Tanh", "Relu Tanh Expand"),  # of each element once
+        ("Relu Transpose Expand Tanh", "Transpose Relu Tanh Expand"),
     ],
 )
 def test_what_moves(text: str, expected: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.linalg.blas import dger
 from scipy.linalg.lapack import dtrtri
 
 from lutra.ir.types import Array
@@ -88,8 +89,13 @@ def taken(integers: Array, reach: Array) -> Array:
     return np.stack([positive * above + negative * below, positive * below + negative * above])
 
 
-def losses(error: Array, covariance: Array) -> Array:
-    """Variance [outputs] that errors [outputs, inputs] of the weights make in the outputs."""
+def losses(error: Array, covariance: Array, x: Array | None = None) -> Array:
+    """Variance [outputs] that errors [outputs, inputs] of the weights make in the outputs.
+
+    x: the inputs' variations [rows, inputs], which are taken where they are fewer.
+    """
+    if x is not None and len(x) < len(covariance):
+        return np.asarray(np.square(error @ x.T).mean(1))
     return np.asarray(((error @ covariance) * error).sum(1))
 
 
@@ -178,18 +184,19 @@ class _FewRows:
 
     def __init__(self, x: Array, damping: float) -> None:
         self._x = x.T / np.sqrt(len(x))
-        self._inverse = np.linalg.inv(self._x.T @ self._x + damping * np.eye(len(x)))
+        gram = self._x.T @ self._x + damping * np.eye(len(x))
+        self._inverse = np.asfortranarray(np.linalg.inv(gram))
 
     def start(self, weights: Array) -> Callable[[int], Array]:
-        self._added = np.zeros((self._x.shape[1], len(weights)))
+        self._added = np.zeros((self._x.shape[1], len(weights)), order="F")
         return lambda i: np.asarray(weights[:, i] + self._x[i] @ self._added)
 
     def add(self, i: int, error: Array) -> None:
         x = self._x[i]
         solved = self._inverse @ x
         solved /= np.sqrt(max(1 - x @ solved, 1e-12))
-        self._inverse += np.outer(solved, solved)
-        self._added += np.outer(self._inverse @ x, error)
+        self._inverse = dger(1.0, solved, solved, a=self._inverse, overwrite_a=True)
+        self._added = dger(1.0, self._inverse @ x, error, a=self._added, overwrite_a=True)
 
 
 def _most(left: Array, reach: Array) -> Array:

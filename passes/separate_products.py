@@ -46,9 +46,7 @@ class SeparateProducts(Pass):
                 rewriter.replace(op, chosen(x, y, reach[x], reach[y]))
         eliminate_dead_code(graph, rewriter)
 
-    def _reach(
-        self, graph: Graph, values: Sequence[Value], context: Context
-    ) -> dict[Value, float]:
+    def _reach(self, graph: Graph, values: Sequence[Value], context: Context) -> dict[Value, float]:
         """The largest magnitude of each value on the calibration data."""
         wanted = list(dict.fromkeys(values))
         interpreter = Interpreter(graph, wanted)

@@ -94,8 +94,8 @@ class LayerFit:
         """Variance [outputs] lost where factor * weights are rounded to nearest."""
         wanted = self.weights * factor[:, None]
         found = np.empty(len(wanted))
-        for rows, covariance, part in self.parts(limits):
-            found[rows] = losses(wanted[rows] - part.nearest(wanted[rows]), covariance)
+        for (rows, covariance, part), x in zip(self.parts(limits), self.x, strict=True):
+            found[rows] = losses(wanted[rows] - part.nearest(wanted[rows]), covariance, x)
         return np.asarray(found / factor**2)
 
     def round(self, factor: Array, limits: Limits, compensate: bool = True) -> None:

@@ -129,7 +129,6 @@ def test_products_read_no_more_bits_than_other_look_ups(meeting: Callable[[Net],
     assert max(pbs_by_bits(module.circuit)) == 4
 
 
-
 @pytest.mark.parametrize("road", [WIDE, NARROW], ids=["rounded", "exact"])
 @pytest.mark.parametrize("kind", ["Max", "Min"])
 def test_extremes_are_taken_of_few_bits(kind: str, road: str) -> None:

@@ -55,9 +55,7 @@ def images(model: lutra.Model, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium is installed")
-def test_what_is_drawn_is_classified(
-    images: Running, model: lutra.Model, tmp_path: Path
-) -> None:
+def test_what_is_drawn_is_classified(images: Running, model: lutra.Model, tmp_path: Path) -> None:
     page, url = start("demo", images.url, "--port=0")
     with Browser(tmp_path / "profile", width=390) as browser:
         browser.open(url)

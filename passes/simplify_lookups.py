@@ -155,7 +155,7 @@ def _drop_parts(op: Lookup, needed: Array, rewriter: Rewriter) -> bool:
         fixed = np.where(_along(dead, axis, len(after)), instead, 0)
         value = AddClear(_taken(padded, axis, where), compress(fixed)).result
         whole = value.int_type
-        if whole.min < type.min or whole.max > type.max:  # what was put together is taken for alike
+        if (whole.lo < type.lo).any() or (whole.hi > type.hi).any():  # it is taken for all alike
             value = Assume(value, type.lo, type.hi).result
         rewriter.replace(op, value)
         return True

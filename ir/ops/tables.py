@@ -200,7 +200,7 @@ class Assume(Op):
 
     def infer(self) -> Int:
         x = self.x.int_type
-        return Int.of(x.shape, np.clip(self.lo, x.lo, x.hi), np.clip(self.hi, x.lo, x.hi))
+        return Int.of(x.shape, np.clip(x.lo, self.lo, self.hi), np.clip(x.hi, self.lo, self.hi))
 
     def eval(self, x: Array) -> Array:
         return x

@@ -33,3 +33,14 @@ def test_accuracy_in_integers(
         right = classes(np.asarray(model.predict(data["x_test"]))) == data["y_test"]
     assert max((site.bits for site in look_ups(model.module.circuit)), default=0) <= bits
     assert np.mean(right) >= float_accuracy - points / 100
+
+
+def test_transformer_in_simulation() -> None:
+    """Attention, softmax and layer normalization under encryption, with the errors of look-ups."""
+    with np.load(MODELS / "digits_transformer.npz") as data:
+        path, pipeline = MODELS / "digits_transformer.onnx", "wide{rounding=6,split=none}"
+        model = lutra.compile(path, data["x_train"][:600], pipeline)
+        found = model.predict(data["x_test"], mode="simulate", seed=0)
+        right = classes(np.asarray(found)) == data["y_test"]
+    assert max(site.bits for site in look_ups(model.module.circuit)) <= 6
+    assert np.mean(right) >= 0.958 - 0.01

@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import importlib
 import warnings
+from functools import cache
 from typing import Any
 
 from lutra.backends.concrete.signals import signals_kept
 
 
+@cache
 def concrete_compiler() -> Any:
     """The module `concrete.compiler`, imported without its warnings about setuptools' future.
 

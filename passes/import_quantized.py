@@ -26,7 +26,7 @@ class ImportQuantized(Pass):
       fewer bits or movements of elements between them (QDQ, QCDQ), and so do their constants. Fake
       quantizers (QONNX) are imported as such pairs already.
     - Operators on quantized operands (QOperator: QLinearConv, MatMulInteger, ...) become float
-      operators between those.
+      operators between those. What DynamicQuantizeLinear quantizes is left to calibration.
     - Quantization that no layer comes behind is left to the client, as float operators.
 
         %1 = onnx.QuantizeLinear %x, %s          ->    %1 = quantize %x, scale=0.5, lo=-4, hi=3

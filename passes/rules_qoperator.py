@@ -1,7 +1,7 @@
 """Operators on quantized operands, as float operators between DequantizeLinear and QuantizeLinear.
 
-ONNX's QLinearConv, QLinearMatMul, ConvInteger and MatMulInteger, and those that onnxruntime adds
-under the domain `com.microsoft`:
+ONNX's QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger and DynamicQuantizeLinear, and those
+that onnxruntime adds under the domain `com.microsoft`:
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 """
 
@@ -36,6 +36,54 @@ def quantized_operator(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+def dynamic_operator(op: Onnx, rw: Rewriter) -> Outcome:
+    """Cast(MatMulInteger(q, w)) * (s * c) -> MatMul(x, DequantizeLinear(w)) * c, where q and s come
+    from DynamicQuantizeLinear(x): calibration says how x is quantized
+    """
+    if op.op_type == "DynamicQuantizeMatMul" and op.domain == "com.microsoft":
+        w = _dequantized(op.input(1), op.input(2), op.input(3), -1)
+        floats = node("MatMul", op.input(0), w)
+        bias = op.input(4)
+        rw.replace(op, floats if bias is None else node("Add", floats, bias))
+        return None
+    found = _dynamic_product(op)
+    if found is None:
+        return no("no product of integers on a scale that depends on the data")
+    inner, factor = found
+    quantize = inner.operands[0].owner
+    assert isinstance(quantize, Onnx)
+    name, axis = INTEGER[inner.op_type]
+    w = _dequantized(inner.input(1), constant(1, np.float32), inner.input(3), axis)
+    floats = node(name, quantize.input(0), w, **inner.attrs)
+    rw.insert(floats.owner, before=op, loc=inner.loc)
+    rw.replace(op, floats if factor is None else node("Mul", floats, factor))
+    return None
+
+
+def _dynamic_product(op: Onnx) -> tuple[Onnx, Value | None] | None:
+    """The product of dynamically quantized integers in `op`, and the scale of its weights."""
+    if op.op_type != "Mul" or op.domain:
+        return None
+    for value, scale in (op.operands, op.operands[::-1]):
+        cast = _made_by(value, "Cast")
+        inner = _made_by(cast.operands[0], *INTEGER) if cast else None
+        quantize = _made_by(inner.operands[0], "DynamicQuantizeLinear") if inner else None
+        if inner is None or quantize is None:
+            continue
+        steps, product = quantize.results[1], _made_by(scale, "Mul")
+        factors = list(product.operands) if product else [scale]
+        if steps in factors and inner.input(2) is quantize.results[2]:
+            factors.remove(steps)
+            return inner, factors[0] if factors else None
+    return None
+
+
+def _made_by(value: Value, *op_types: str) -> Onnx | None:
+    """The node of the default domain and one of these types that computes a value."""
+    op = value.owner
+    return op if isinstance(op, Onnx) and not op.domain and op.op_type in op_types else None
+
+
 def integer_operator(op: Onnx, rw: Rewriter) -> Outcome:
     """Cast(MatMulInteger(x, w)) -> MatMul(DequantizeLinear(x), DequantizeLinear(w)), of scale 1"""
     if op.op_type != "Cast" or op.domain or op.result.type != Tensor(op.result.shape):
@@ -43,6 +91,8 @@ def integer_operator(op: Onnx, rw: Rewriter) -> Outcome:
     inner = op.operands[0].owner
     if not isinstance(inner, Onnx) or inner.op_type not in INTEGER:
         return no("no product of integers is cast")
+    if _made_by(inner.operands[0], "DynamicQuantizeLinear"):
+        return no("its scale depends on the data")
     name, axis = INTEGER[inner.op_type]
     one = constant(1, np.float32)
     x = _dequantized(inner.input(0), one, inner.input(2), -2)
@@ -142,4 +192,4 @@ def _quantized(floats: Value, op: Onnx, grid: int) -> Value:
     return node("QuantizeLinear", floats, op.input(grid), op.input(grid + 1))
 
 
-QOPERATOR_RULES = (quantized_operator, integer_operator)
+QOPERATOR_RULES = (quantized_operator, dynamic_operator, integer_operator)

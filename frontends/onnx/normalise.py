@@ -13,6 +13,7 @@ from lutra.frontends.onnx.cleanup import (
     fold_branches,
 )
 from lutra.frontends.onnx.convert import checked, convert, inline_functions
+from lutra.frontends.onnx.domains import adopt_quantizers
 from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.expand import expand_newer, expand_stuck, write_defaults
 from lutra.frontends.onnx.fold import fold_constants, lift_constants
@@ -62,6 +63,7 @@ def normalise(model: ModelProto, *, shapes: Shapes | None = None) -> ModelProto:
         expand_newer(draft)
         reject_newer(draft)
     convert(draft)
+    adopt_quantizers(draft.model)
     simplify(draft)
     while expand_stuck(draft):
         simplify(draft)

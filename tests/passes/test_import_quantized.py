@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+import lutra
 from lutra.frontends.onnx import import_model
 from lutra.ir.core import Module
 from lutra.ir.errors import ModelError
@@ -15,7 +16,7 @@ from lutra.ir.parser import parse_module
 from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.types import Array
 from lutra.passes import Context, Pipeline
-from onnx_models import model_of
+from onnx_models import model_of, run
 
 RNG = np.random.default_rng(0)
 
@@ -254,6 +255,78 @@ def test_other_operators_on_quantized_operands(node: str, last: int, float_form:
     module, _ = imported(around(body, last))
     assert float_form in op_types(module)
     assert not any(op.domain for op in module.main.of(Onnx))
+
+
+# --- what onnxruntime writes ----------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["int4", "uint16"])
+def test_quantizers_of_onnxruntime(kind: str) -> None:
+    model = model_of(
+        """
+        g (float[N, 2] x) => (float[N, 2] y)
+        <float s = {0.5}, float[2] sw = {0.25, 1}, float[2, 2] v = {1, 2, 3, 4}> {
+          q = com.microsoft.QuantizeLinear(x, s, z)
+          d = com.microsoft.DequantizeLinear(q, s, z)
+          dw = com.microsoft.DequantizeLinear<axis = 0>(w, sw)
+          y = MatMul(d, dw)
+        }""",
+        21,
+        com_microsoft=1,
+    )
+    element = onnx.TensorProto.DataType.Value(kind.upper())
+    model.graph.initializer.append(onnx.helper.make_tensor("z", element, [], [3]))
+    model.graph.initializer.append(
+        onnx.helper.make_tensor("w", onnx.TensorProto.INT4, [2, 2], [-8, 7, 1, 3])
+    )
+    module, context = imported(model)
+    assert context.notes.brought
+    assert not any(op.domain for op in module.main.of(Onnx))
+
+
+def dynamic(layer: str, w: str, scale: str) -> onnx.ModelProto:
+    """What onnxruntime's `quantize_dynamic` makes of a layer, and a float layer behind it."""
+    return model_of(
+        f"""
+        g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 3] y) <{w}, float[4, 3] v = {{
+          1, -2, 3, 4, -5, 6, 7, 8, -9, 0, 1, 2}}> {{
+          q, s, z = DynamicQuantizeLinear(x)
+          [own] r = {layer}
+          c = Cast<to = 1>(r)
+          k = {scale}
+          h = Mul(k, c)
+          y = MatMul(h, v)
+        }}""",
+        17,
+    )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        dynamic(
+            "ConvInteger(q, w, z)",
+            "int8[2, 2, 1, 1] w = {5, -2, 3, 4}, float[1] t = {0.25}",
+            "Mul(s, t)",
+        ),
+        dynamic(
+            "MatMulInteger(q, w, z, zw)",
+            "int8[4, 4] w = {1, -2, 3, 4, -5, 6, 7, 8, -9, 0, 1, 2, 3, 4, 5, 6}, int8 zw = {1},"
+            " float[4] t = {0.25, 1, 2, 0.5}",
+            "Mul(t, s)",
+        ),
+        dynamic("ConvInteger(q, w, z)", "int8[2, 2, 1, 1] w = {1, -2, 3, 4}", "Identity(s)"),
+    ],
+    ids=["Conv", "MatMul", "Conv, weights of scale 1"],
+)
+def test_dynamic_quantization_is_calibrated(model: onnx.ModelProto) -> None:
+    module = import_model(model)
+    context = Context()
+    Pipeline.parse("import-quantized").execute(module, context)
+    assert "own" in context.notes.brought
+    x = RNG.normal(size=(100, 2, 4, 4)).astype(np.float32)
+    own = np.concatenate([run(model, {"x": one[None]})[0] for one in x])
+    compiled = lutra.compile(model, x, "qat{rounding=8}")
+    found = np.asarray(compiled.predict(x))
+    assert np.abs(found - own).mean() < 0.02 * np.abs(own).mean()
 
 
 # --- behind the last layer ------------------------------------------------------------------------

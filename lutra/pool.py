@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import loky
+
+from lutra.ir.errors import InputError
 
 if TYPE_CHECKING:
     from lutra.report import Layer, Report
@@ -66,8 +68,11 @@ def chosen(executor: Executor | int | None, samples: int, report: Report) -> Exe
     """Where encrypted samples are computed; None for this process.
 
     executor: what the caller asks for. report: of the model, with prices.
+
+    Errors I005: see `check_executor`.
     """
     if isinstance(executor, Executor):
+        check_executor(executor)
         return executor
     names = (f"{kind}_key_bytes" for kind in ("bootstrap", "keyswitch"))
     memory = sum(report.statistics.get(name, 0.0) for name in names)
@@ -76,6 +81,22 @@ def chosen(executor: Executor | int | None, samples: int, report: Report) -> Exe
     found = pool(memory=memory)
     pays = found.processes > 1 < samples and saved(samples, report.layers, cores()) > START
     return found if pays else None
+
+
+def check_executor(executor: Executor) -> None:
+    """Error I005 for forked processes, which wait for ever for threads that were not forked.
+
+    Seen in Concrete's circuits once one has run in the process that forks.
+    """
+    if isinstance(executor, ProcessPoolExecutor):
+        context = executor._mp_context  # it tells no other way
+        if context is not None and context.get_start_method() == "fork":
+            raise InputError(
+                "I005",
+                "the executor forks processes, in which native code may hang",
+                help="give it mp_context=multiprocessing.get_context('spawn'), or a number of "
+                "processes instead of an executor",
+            )
 
 
 def saved(samples: int, layers: Sequence[Layer], cores: int) -> float:

@@ -1,11 +1,13 @@
 """When encrypted samples are spread over processes, and over how many."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
 from lutra import pool
+from lutra.ir.errors import InputError
 from lutra.ir.types import Int
 from lutra.report import Layer, Report
 
@@ -39,6 +41,17 @@ def test_processes_are_taken_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> 
     assert (asked.processes, asked.threads) == (2, 2)
     with ThreadPoolExecutor(1) as threads:
         assert pool.chosen(threads, 1, small) is threads
+
+
+def test_forked_processes_are_refused() -> None:
+    for how in ("fork", "spawn"):
+        executor = ProcessPoolExecutor(1, get_context(how))
+        if how == "spawn":
+            assert pool.chosen(executor, 1, report(1e9, 40)) is executor
+        else:
+            with pytest.raises(InputError, match="forks processes") as caught:
+                pool.chosen(executor, 1, report(1e9, 40))
+            assert caught.value.code == "I005"
 
 
 def test_keys_must_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

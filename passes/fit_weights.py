@@ -21,7 +21,7 @@ from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.error_compensation import SHRINKS, SMALLER, Limits
 from lutra.passes.fit_samples import Reference, Samples, sample_count
 from lutra.passes.layers import Layer, is_layer, sum_of, totals, with_weights
-from lutra.passes.reach import Margin, Reach, check_margin
+from lutra.passes.reach import Margin, Reach, check_margin, extremes
 from lutra.passes.regions import channel_axes, look_up_sources
 from lutra.passes.round import rounded
 from lutra.passes.sum_rewriting import Readers, readers_of, rebuilt, replace
@@ -32,6 +32,8 @@ SLACK = 0.98
 """Share of the room that a channel is made to fill."""
 TRIALS = 4
 """How often weights are rounded, to keep all channels within their room."""
+SQUEEZES = 24
+"""The same where the room is a matter of few bits."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class FitWeights(Pass):
         bounded, and likewise the opposite (Colbert et al., "A2Q+", 2024, and "Accumulator-aware
         post-training quantization", 2024). Inputs around 0 leave most room
         (`quantize{signed=true}`). Only without `rounding`, which makes the width irrelevant.
+    guaranteed: let `accumulator` hold whatever the inputs are. If not, it holds for what
+        calibration data lead to, widened by `margin` where a look-up follows: weights have more
+        room then.
     per_channel: let channels have scales of their own; they keep those that they come with if not
         (`quantize{per_channel=false}` gives them none).
     symmetric: as many negative levels as positive ones; else each channel shifts its range.
@@ -79,6 +84,7 @@ class FitWeights(Pass):
     rounding: Bits | None = 6
     margin: Margin = "auto"
     accumulator: int | None = None
+    guaranteed: bool = True
     per_channel: bool = True
     symmetric: bool = True
     compensate: bool = True
@@ -166,7 +172,7 @@ class FitWeights(Pass):
             factor = self._fill(fit, samples, names)
         else:
             factor, limits = self._within(fit, looked_up or not readers.sinks, names)
-            fit.round(factor, limits, self.compensate)
+            factor = self._round(fit, samples, factor, limits, looked_up, names)
         if self.per_channel:
             factor = fit.reduced(factor)
         whole = fit.fixed_factors(factor)
@@ -198,23 +204,59 @@ class FitWeights(Pass):
             option, bits = ("output_bits", self.output_bits)
         options = list(self._limits(fit, bits_for(bits, names, option)))
         shrinks = SHRINKS if self.search else SHRINKS[:1]
-        if self.accumulator is not None:  # which may leave room for smaller integers only
+        if self._guarantees:  # which may leave room for smaller integers only
             shrinks = np.append(shrinks, SMALLER)
         factor, limits, loss = fit.search(options, shrinks, not self.per_channel)
         if np.isinf(loss).any():
-            raise PipelineError(
-                "P002",
-                f"`accumulator={self.accumulator}` leaves no room for weights here",
-                nodes=names,
-                help="give the accumulator more bits, or what it adds up fewer",
-            )
+            raise self._no_room(names)
         return factor, limits
+
+    @property
+    def _guarantees(self) -> bool:
+        return self.accumulator is not None and self.guaranteed
+
+    def _no_room(self, names: tuple[str, ...]) -> PipelineError:
+        return PipelineError(
+            "P002",
+            f"`accumulator={self.accumulator}` leaves no room for weights here",
+            nodes=names,
+            help="give the accumulator more bits, or what it adds up fewer",
+        )
+
+    def _round(
+        self,
+        fit: SumFit,
+        samples: Samples,
+        factor: Array,
+        limits: Limits,
+        looked_up: bool,
+        names: tuple[str, ...],
+    ) -> Array:
+        """Round to integers within limits, smaller ones where they lead too far; their factors."""
+        fit.round(factor, limits, self.compensate)
+        if self.accumulator is None or self.guaranteed:
+            return factor
+        for _ in range(SQUEEZES):
+            total = samples.rounded(fit, factor)
+            if looked_up:  # whose input is put in the middle of its bits
+                width = self._width(samples, total, names)
+            else:
+                lo, hi = extremes(total, [samples.sum.axis])
+                width = 2.0 * np.maximum(-lo, hi + 1).reshape(-1) - 1
+            over = np.maximum(width / (2.0**self.accumulator - 1), 1.0)
+            if (over <= 1).all():
+                return factor
+            if not self.per_channel:
+                over = np.full_like(over, over.max())
+            factor = fit.snapped(factor * np.where(over > 1, 0.99 / over, 1.0), np.floor)
+            fit.round(factor, limits, self.compensate)
+        raise self._no_room(names)
 
     def _limits(self, fit: SumFit, bits: int) -> Iterator[Limits]:
         """The ranges of integers to choose from."""
         outputs = fit.target.shape[1]
         room = None
-        if self.accumulator is not None:
+        if self.accumulator is not None and self.guaranteed:
             half = 2.0 ** (self.accumulator - 1)
             room = np.stack([np.full(outputs, half - 1), np.full(outputs, half)])
         top = np.full(outputs, 2.0 ** (bits - 1) - 1)

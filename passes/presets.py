@@ -113,7 +113,8 @@ class Narrow(Pass):
     Weights and activations have few bits, so that accumulators are narrow enough for look-ups to
     read them in full. Nothing is rounded: encrypted results are the clear ones.
 
-    accumulator: bits that accumulators are guaranteed to fit, as of `fit-weights`.
+    accumulator, guaranteed: bits that accumulators fit, whatever the inputs or on calibration
+        data, as of `fit-weights`.
 
     The other options are those of `wide`.
     """
@@ -129,15 +130,17 @@ class Narrow(Pass):
     per_channel: bool = True
     symmetric: bool = True
     accumulator: int | None = None
+    guaranteed: bool = True
     prune: float | None = None
 
     def __post_init__(self) -> None:
         _check_bits(self)
 
     def expand(self) -> Sequence[Pass]:
+        signed = self.accumulator is not None and self.guaranteed
         return (
-            *_to_integers(self, FINE, self.per_channel, signed=self.accumulator is not None),
-            _fitted(self, None, self.accumulator),
+            *_to_integers(self, FINE, self.per_channel, signed=signed),
+            _fitted(self, None, self.accumulator, self.guaranteed),
             *_to_circuit(self),
         )
 
@@ -162,7 +165,7 @@ class Default(Pass):
         fewer.
     rounding, exact: bits kept before look-ups, and whether exactly rounded, as of `round`.
     margin, method, per_channel, symmetric, split: as of `wide`.
-    accumulator: as of `narrow`, where that is the road.
+    accumulator, guaranteed: as of `narrow`, where that is the road.
     prune: as of `wide`.
     tolerance: as of `cheapest`.
 
@@ -185,6 +188,7 @@ class Default(Pass):
     symmetric: bool = True
     split: float | None = SplitLookUps.error
     accumulator: int | None = None
+    guaranteed: bool = True
     prune: float | None = None
     tolerance: float = 0.05
 
@@ -338,7 +342,10 @@ def _rounding(options: Wide | Narrow | Qat) -> Bits | None:
 
 
 def _fitted(
-    options: Wide | Narrow, rounding: Bits | None, accumulator: int | None = None
+    options: Wide | Narrow,
+    rounding: Bits | None,
+    accumulator: int | None = None,
+    guaranteed: bool = True,
 ) -> FitWeights:
     return FitWeights(
         options.weights,
@@ -346,6 +353,7 @@ def _fitted(
         rounding,
         FitWeights.margin if options.margin is None else options.margin,
         accumulator,
+        guaranteed,
         options.per_channel,
         options.symmetric,
     )

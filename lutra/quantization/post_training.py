@@ -28,7 +28,8 @@ class ONNXConverter:
     rounding_threshold_bits: None keeps all bits of what look-ups read; a number of bits rounds
         exactly; {"method": "APPROXIMATE", "n_bits": 6} approximately, which is cheaper. "auto" bits
         are those of the lowest price whose error on the calibration data is hardly above the least.
-    accumulator: bits that every accumulator is guaranteed to fit, without rounding.
+    accumulator: bits that every accumulator fits, without rounding: whatever the inputs if it is
+        `guaranteed`, else for the calibration data, with a margin before look-ups.
     """
 
     exact_road: ClassVar[str] = "narrow"
@@ -44,9 +45,11 @@ class ONNXConverter:
         rounding_threshold_bits: Any = None,
         *,
         accumulator: int | None = None,
+        guaranteed: bool = True,
     ) -> None:
         self.n_bits = get_n_bits_dict(n_bits)
         self.accumulator = accumulator
+        self.guaranteed = guaranteed
         self.numpy_model = numpy_model
         self.rounding_threshold_bits = rounding_threshold_bits
         self._rounding = Rounding.of(rounding_threshold_bits)
@@ -86,7 +89,7 @@ class ONNXConverter:
             f"inputs={self.n_bits_model_inputs}"
         )
         if self.accumulator is not None:
-            bits += f",accumulator={self.accumulator}"
+            bits += f",accumulator={self.accumulator},guaranteed={str(self.guaranteed).lower()}"
         if rounding is None:
             return f"{self.exact_road}{{{bits}}}"
         exact = str(rounding.exact).lower()
@@ -121,8 +124,15 @@ class PostTrainingAffineQuantization(ONNXConverter):
         is_signed: bool = True,
         *,
         accumulator: int | None = None,
+        guaranteed: bool = True,
     ) -> None:
-        super().__init__(n_bits, numpy_model, rounding_threshold_bits, accumulator=accumulator)
+        super().__init__(
+            n_bits,
+            numpy_model,
+            rounding_threshold_bits,
+            accumulator=accumulator,
+            guaranteed=guaranteed,
+        )
         if not is_signed:
             no_effect("is_signed=False", "weights are signed, activations are not")
 

@@ -35,20 +35,27 @@ def build_quantized_module(
     keep_onnx: bool = True,
     *,
     accumulator: int | None = None,
+    guaranteed: bool = True,
 ) -> QuantizedModule:
     """A quantized module of a PyTorch or ONNX model, not yet compiled.
 
     model: a `torch.nn.Module` or `onnx.ModelProto`.
     torch_inputset: typical inputs (samples, ...), tensors or arrays; a tuple for several inputs.
     import_qat: take over the quantization that the model brings, by `PostTrainingQATImporter`.
-    n_bits, rounding_threshold_bits, keep_onnx, accumulator: as of
+    n_bits, rounding_threshold_bits, keep_onnx, accumulator, guaranteed: as of
         `PostTrainingAffineQuantization`.
     reduce_sum_copy: has no effect, and warns.
     """
     arrays = to_arrays(torch_inputset)
     numpy_model = NumpyModule(model, arrays)
     converter = PostTrainingQATImporter if import_qat else PostTrainingAffineQuantization
-    converted = converter(n_bits, numpy_model, rounding_threshold_bits, accumulator=accumulator)
+    converted = converter(
+        n_bits,
+        numpy_model,
+        rounding_threshold_bits,
+        accumulator=accumulator,
+        guaranteed=guaranteed,
+    )
     module = converted.quantize_module(*arrays, keep_onnx=keep_onnx)
     if reduce_sum_copy:
         module.set_reduce_sum_copy()

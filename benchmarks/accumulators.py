@@ -5,9 +5,11 @@
 For models of quantization-aware training, Concrete ML documents how many neurons may be active,
 that is, have weights other than 0, if accumulators are to keep to a target width. Here a dense net
 with so many inputs to each neuron and normally distributed weights is quantized after training to
-these bits, and the accumulators behind its second layer are looked at: the bits that calibration
-data reach, the bits that look-ups read, with a margin, and the bits that no input exceeds. Writes a
-table and, with --output, accumulators.csv and accumulators.png.
+these bits: freely; with `accumulator` set to the target, for calibration data; and guaranteed. The
+accumulators behind its second layer are looked at: the bits that calibration data reach, the bits
+that look-ups read, with a margin, and the bits that no input exceeds; and what is lost, as a share
+of the variance of the net's output. Writes a table and, with --output, accumulators.csv and
+accumulators.png.
 """
 
 from __future__ import annotations
@@ -30,21 +32,26 @@ from lutra.quantization import NumpyModule, PostTrainingAffineQuantization
 DOCUMENTED = ((3, 3, 80, 8), (4, 3, 90, 10), (5, 5, 110, 12), (6, 6, 110, 14), (7, 6, 120, 16))
 """Bits of activations and weights, active neurons, and the width that they are to keep to."""
 
+BOUNDS = ("free", "on calibration data", "guaranteed")
+
 SAMPLES = 500
 
 
 @dataclass(frozen=True)
 class Row:
-    """Bits of accumulators of one net: reached, read by look-ups, guaranteed."""
+    """One net under one bound: bits of accumulators that are reached, read by look-ups, and that no
+    input exceeds; the share of the output's variance that is lost."""
 
     activations: int
     weights: int
     active: int
     target: int
     seed: int
+    bound: str
     reached: int
     read: int
-    guaranteed: int
+    widest: int
+    lost: float
 
 
 def net(active: int, seed: int) -> ModelProto:
@@ -68,34 +75,51 @@ def net(active: int, seed: int) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def measured(activations: int, weights: int, active: int, target: int, seed: int) -> Row:
+def measured(
+    activations: int, weights: int, active: int, target: int, seed: int, bound: str
+) -> Row:
     x = np.random.default_rng(seed + 1000).normal(size=(SAMPLES, active)).astype(np.float32)
     bits = {"op_inputs": activations, "op_weights": weights, "model_inputs": activations}
-    bits["model_outputs"] = target
-    module = PostTrainingAffineQuantization(bits, NumpyModule(net(active, seed)))
-    model = module.quantize_module(x).model
-    circuit = model.module.circuit
+    numpy_model = NumpyModule(net(active, seed))
+    accumulator = None if bound == "free" else target
+    quantization = PostTrainingAffineQuantization(
+        bits, numpy_model, accumulator=accumulator, guaranteed=bound == "guaranteed"
+    )
+    module = quantization.quantize_module(x)
+    circuit = module.model.module.circuit
     read = look_ups(circuit)[-1].op.operands[0]
-    (array,) = Interpreter(circuit, [read]).run(model.encode(x))
-    widest = read.owner.x if isinstance(read.owner, Assume) else read
+    (array,) = Interpreter(circuit, [read]).run(module.model.encode(x))
     reached = Int.of((), array.min(), array.max()).bits
+    widest = read.owner.x if isinstance(read.owner, Assume) else read
+    y = numpy_model(x)
+    lost = float(np.mean((module(x) - y) ** 2) / y.var())
     return Row(
-        activations, weights, active, target, seed, reached, read.int_type.bits,
-        widest.int_type.bits,
+        activations, weights, active, target, seed, bound, reached, read.int_type.bits,
+        widest.int_type.bits, lost,
     )  # fmt: skip
+
+
+def cell(rows: Sequence[Row], case: tuple[int, int, int, int], bound: str) -> list[Row]:
+    """The rows of all seeds."""
+    return [r for r in rows if (r.activations, r.weights, r.active, r.bound) == (*case[:3], bound)]
 
 
 def table(rows: Sequence[Row]) -> str:
     """Means over the seeds."""
     lines = [
-        "| activations | weights | active | documented target | reached | read | guaranteed |",
-        "|---|---|---|---|---|---|---|",
+        "| activations | weights | active | documented target | bound | reached | at most | read "
+        "| by any input | variance lost |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for case in DOCUMENTED:
-        of = [row for row in rows if (row.activations, row.weights, row.active) == case[:3]]
-        means = [np.mean([getattr(r, n) for r in of]) for n in ("reached", "read", "guaranteed")]
-        cells = [*map(str, case), *(f"{mean:.1f}" for mean in means)]
-        lines.append(f"| {' | '.join(cells)} |")
+        for bound in BOUNDS:
+            of = cell(rows, case, bound)
+            reached, read, widest = (
+                np.mean([getattr(r, n) for r in of]) for n in ("reached", "read", "widest")
+            )
+            most, lost = max(r.reached for r in of), np.mean([r.lost for r in of])
+            bits = f"{reached:.1f} | {most} | {read:.1f} | {widest:.1f} | {100 * lost:.1f} %"
+            lines.append(f"| {' | '.join(map(str, case))} | {bound} | {bits} |")
     return "\n".join(lines)
 
 
@@ -108,14 +132,13 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     places = range(len(DOCUMENTED))
     axes.plot(places, [case[3] for case in DOCUMENTED], "k_", ms=40, label="documented target")
-    for shift, (name, mark) in enumerate((("reached", "o"), ("read", "s"), ("guaranteed", "^"))):
+    for shift, (bound, mark) in enumerate(zip(BOUNDS, "os^", strict=True)):
         for place, case in enumerate(DOCUMENTED):
-            of = [row for row in rows if (row.activations, row.weights, row.active) == case[:3]]
-            bits = [getattr(row, name) for row in of]
+            bits = [row.reached for row in cell(rows, case, bound)]
             x = place + 0.15 * (shift - 1) + np.linspace(-0.04, 0.04, len(bits))
-            axes.plot(x, bits, mark, color=f"C{shift}", ms=4, label=None if place else name)
+            axes.plot(x, bits, mark, color=f"C{shift}", ms=4, label=None if place else bound)
     axes.set_xticks(places, [f"{a}b x {w}b\n{n} neurons" for a, w, n, _ in DOCUMENTED])
-    axes.set_ylabel("bits of accumulators")
+    axes.set_ylabel("bits of accumulators reached")
     axes.legend()
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
@@ -126,7 +149,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    rows = [measured(*case, seed) for case in DOCUMENTED for seed in range(options.seeds)]
+    rows = [
+        measured(*case, seed, bound)
+        for case in DOCUMENTED
+        for bound in BOUNDS
+        for seed in range(options.seeds)
+    ]
     print(table(rows))
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 import numpy as np
 
 from lutra.ir.core import Graph, Op, Value
+from lutra.ir.errors import PipelineError
+from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Constant, Onnx, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array
@@ -52,18 +54,56 @@ class Equalize(Pass):
     2019). That is meant for weights with one scale for a whole layer, and activations, which share
     one. No preset does it: after `fit-weights` it gains nothing that lasts, with scales by channel
     or without.
+
+    activations: go by what is between the layers instead: s is the largest activation of the
+        channel on calibration data to this power, 0.5 for instance. Channels of small activations
+        then get more of the levels that all share, and less of the second layer's
+        (Xiao et al., "SmoothQuant", ICML 2023). That helps with 3 or 4 bits.
     """
 
     name = "equalize"
     contract = Within(1e-5)
     requires = frozenset({"one graph"})
+    activations: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.activations <= 1:
+            raise PipelineError("P002", f"`activations` is {self.activations}, no share of 1")
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         pairs = list(_pairs(graph))
-        for _ in range(PASSES):
-            if not sum(_equalize(pair, rewriter) for pair in pairs):
-                break
+        if self.activations:
+            for pair, largest in zip(pairs, _reached(pairs, context), strict=True):
+                _move(pair, largest**self.activations, rewriter)
+        else:
+            for _ in range(PASSES):
+                if not sum(_equalize(pair, rewriter) for pair in pairs):
+                    break
         eliminate_dead_code(graph, rewriter)
+
+
+def _reached(pairs: Sequence[Pair], context: Context) -> list[Array]:
+    """The largest activation of each channel between two layers, 1 in those without any."""
+    if not pairs:
+        return []
+    values = [value for pair in pairs if (value := pair.second.input(0)) is not None]
+    graph = pairs[0].first.graph
+    assert graph is not None
+    interpreter = Interpreter(graph, values)
+    largest = [np.zeros(_channels(pair.first)) for pair in pairs]
+    for batch in context.batches("equalize"):
+        for index, array in enumerate(interpreter.run(batch)):
+            found = np.abs(_by_channel(pairs[index], array)).max((0, 2))
+            largest[index] = np.maximum(largest[index], found)
+    return [np.where(each > 0, each, 1.0) for each in largest]
+
+
+def _by_channel(pair: Pair, array: Array) -> Array:
+    """Activations (samples, *shape) as (rows, channels, elements)."""
+    channels = _channels(pair.first)
+    if pair.first.op_type == "Conv":
+        return array.reshape(len(array), channels, -1)
+    return array.reshape(-1, channels, 1)
 
 
 def _pairs(graph: Graph) -> Iterator[Pair]:
@@ -137,6 +177,14 @@ def _equalize(pair: Pair, rewriter: Rewriter) -> bool:
     s = np.sqrt(np.where(used, of_first, 1.0) / np.where(used, of_second, 1.0))
     if np.abs(np.log(s)).max(initial=0.0) < SETTLED:
         return False
+    _move(pair, s, rewriter)
+    return True
+
+
+def _move(pair: Pair, s: Array, rewriter: Rewriter) -> None:
+    """Divide what the first layer makes of each channel by s, and let the second one make up."""
+    first, second = _weights(pair.first), _weights(pair.second)
+    channels = _channels(pair.first)
     axis = 0 if pair.first.op_type == "Conv" else first.ndim - 1
     _put(pair.first, first / _along(s, axis, first.ndim), rewriter)
     for op in pair.added:
@@ -149,7 +197,6 @@ def _equalize(pair: Pair, rewriter: Rewriter) -> bool:
     repeated = np.repeat(s, _inputs(pair.second) // channels)
     axis = 1 if pair.second.op_type == "Conv" else second.ndim - 2
     _put(pair.second, second * _along(repeated, axis, second.ndim), rewriter)
-    return True
 
 
 def _largest(weights: Array, axis: int) -> Array:

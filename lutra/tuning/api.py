@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,11 +12,14 @@ import numpy as np
 
 from lutra.compiler import compile, imported
 from lutra.ir.core import Module
-from lutra.ir.errors import InputError
+from lutra.ir.errors import Error, InputError
 from lutra.ir.ops import Onnx, Quantize
+from lutra.ir.program import Program
 from lutra.ir.types import Array
 from lutra.model import silent
+from lutra.passes import Pass, Pipeline
 from lutra.passes.base import Progress
+from lutra.passes.presets import Default, Qat
 from lutra.pricing import price
 from lutra.security import STRICT, check_p_error
 from lutra.signature import Batch, Signature
@@ -24,11 +28,21 @@ from lutra.tuning.log import Log
 from lutra.tuning.mixtures import with_mixtures
 from lutra.tuning.result import Candidate, Tuning, front
 from lutra.tuning.search import Found, Search
-from lutra.tuning.setting import Setting, Variable, variables
-from lutra.tuning.workload import Metric, Point, Workload, accuracy, reference_outputs, simulate
+from lutra.tuning.setting import DROPPING, Setting, Variable, variables
+from lutra.tuning.workload import (
+    Metric,
+    Outcome,
+    Point,
+    Workload,
+    accuracy,
+    reference_outputs,
+    simulate,
+)
 
 P_ERRORS = (STRICT, 1e-5, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """What is tried where p_error is free."""
+SHOWN = Default(rounding=8)
+"""What shows which layers there are to vary."""
 HELD_BACK = 3
 """Every third validation sample is seen by the last decision alone."""
 CONFIRMATIONS = 4
@@ -60,7 +74,8 @@ def tune(
     validation: samples in the form of `calibration`, and their labels (samples,). Take some of the
         training data, a thousand or more; never those of the final test. Where they are fewer than
         2000, and the metric is `accuracy`, mixtures of them are added, on which the model itself
-        tells how much another answer than its own may cost.
+        tells how much another answer than its own may cost; if it brings its quantization, and
+        does better without, the float model that it was trained as.
     metric: `accuracy`, or a function of outputs (samples, ...) and labels that gives a score for
         each sample, 0 to 1.
     max_drop: how far the mean score may fall below that of the model as it stands.
@@ -84,8 +99,10 @@ def tune(
     signature = Signature.of(module)
     inputs, labels = _validation(signature, validation)
     arrays: Mapping[str, Array] = inputs.arrays
+    brings = brings_quantization(module)
     if metric == "accuracy":
-        arrays, labels = with_mixtures(module, arrays, labels, seed)
+        judge = _judge(module, arrays, labels) if brings else module
+        arrays, labels = with_mixtures(judge, arrays, labels, seed)
     order = np.random.default_rng(seed).permutation(len(labels))
     workload = Workload(
         model=module if executor is None or shapes else model,
@@ -98,23 +115,44 @@ def tune(
         seed=seed,
     )
     part = workload.part(np.flatnonzero(np.arange(len(labels)) % HELD_BACK != 0))
-    brings = brings_quantization(module)
     search = Search(
         workload=part,
-        variables=_variables(module, part, brings),
+        variables=_variables(module, part, Qat() if brings else SHOWN),
         brings=brings,
         exact=share_results,
         p_errors=p_errors,
         max_drop=max_drop,
         confidence=confidence,
         reference=_reference(part),
-        limit=trials,
+        limit=-(-trials // 2) if brings else trials,
         log=Log(None if log is None else Path(log), part.digest),
         progress=progress or silent,
         executor=executor,
     )
     search.run()
+    if brings and trials > 1:
+        left = trials - len(search.outcomes)
+        search.outcomes.update(_without_quantizers(search, module, left))
     return _decided(search, workload)
+
+
+def _without_quantizers(search: Search, module: Module, trials: int) -> dict[Setting, Outcome]:
+    """What is found when the model's own quantization is dropped, and it is quantized anew."""
+    try:
+        found = _variables(module, search.workload, *DROPPING, SHOWN)
+    except Error:
+        return {}  # the model needs it
+    other = dataclasses.replace(
+        search,
+        variables=found,
+        brings=False,
+        dropped=True,
+        limit=trials,
+        outcomes={},
+        best=None,
+    )
+    other.run()
+    return other.outcomes
 
 
 def brings_quantization(module: Module) -> bool:
@@ -124,6 +162,18 @@ def brings_quantization(module: Module) -> bool:
         isinstance(op, Quantize) or (isinstance(op, Onnx) and op.op_type.startswith(kinds))
         for op in module.main.ops
     )
+
+
+def _judge(module: Module, inputs: Mapping[str, Array], labels: Array) -> Module:
+    """The model, or the float model that it was trained as, whichever tells classes better."""
+    floats = module.clone()
+    Pipeline(DROPPING).execute(floats)
+
+    def score(judge: Module) -> float:
+        (outputs, *_) = Program(judge.clone()).run(inputs)
+        return float(accuracy(outputs, labels.reshape(len(labels), -1)[:, 0]).mean())
+
+    return max(module, floats, key=score)
 
 
 def _p_errors(given: float | Sequence[float] | None, share_results: bool) -> tuple[float, ...]:
@@ -168,10 +218,10 @@ def _reference(workload: Workload) -> Array:
     return workload.metric(reference_outputs(workload)[0], workload.labels)
 
 
-def _variables(module: Module, workload: Workload, brings: bool) -> tuple[Variable, ...]:
-    text = "qat" if brings else "default{rounding=8}"
+def _variables(module: Module, workload: Workload, *passes: Pass) -> tuple[Variable, ...]:
+    text = str(Pipeline(passes))
     made = compile(module, workload.calibration, text, backend=workload.backend)
-    return variables(made.module.circuit, brings)
+    return variables(made.module.circuit, isinstance(passes[-1], Qat))
 
 
 def _decided(search: Search, workload: Workload) -> Tuning:

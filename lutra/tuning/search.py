@@ -32,8 +32,10 @@ TIGHT = 0.03
 """A margin that wastes little, for the few values that will leave the range."""
 FINE_INPUTS = 10
 """Bits of inputs, and of activations, whose values must be told apart finely, at more noise."""
-PRUNING = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
+PRUNING = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4)
 """Errors that leaving out look-ups may cause, as of `prune`."""
+SLACKS = (0.1, 0.5, 1.5)
+"""What coarser cells may cost where a model's own steps are rounded to, as of `fit-rounding`."""
 SWAPS = 3
 """Moves that are tried with a bit more elsewhere, when no bit can go without."""
 
@@ -52,6 +54,7 @@ class Search:
 
     p_errors: those that may be chosen, ascending. limit: trials at most.
     reference: the scores of the model as it stands. exact: whether to round exactly.
+    brings, dropped: what becomes of the model's own quantization, as in a `Setting`.
     """
 
     workload: Workload
@@ -66,6 +69,7 @@ class Search:
     log: Log
     progress: Progress
     executor: Executor | None = None
+    dropped: bool = False
     outcomes: dict[Setting, Outcome] = field(default_factory=dict)
     best: Found | None = None
 
@@ -146,7 +150,7 @@ class Search:
             activations=activations,
             output_weights=outputs,
         )
-        return dataclasses.replace(setting, exact=self.exact)
+        return dataclasses.replace(setting, exact=self.exact, dropped=self.dropped)
 
     def _around(self, settings: Sequence[Setting]) -> list[Setting]:
         """The best of some settings, and the next cheaper one."""
@@ -161,7 +165,8 @@ class Search:
     def _pruned(self, settings: Sequence[Setting]) -> Iterable[Sequence[Setting]]:
         """The best uniform setting with fewer look-ups, and with more bits for those that stay.
 
-        Ends where no number of bits makes up for what was left out.
+        Ends where no number of bits makes up for what was left out; what is dearer than the best
+        tells nothing.
         """
         at = self._place(settings)
         like = settings[0] if self.best is None else self.best.setting
@@ -170,7 +175,8 @@ class Search:
             tried = [dataclasses.replace(like, bits=s.bits, prune=error) for s in near]
             yield tried
             points = [p for s in tried if s in self.outcomes for p in self.outcomes[s].points]
-            if not any(map(self.keeps, points)):
+            simulated = all(point.scores is not None for point in points)
+            if simulated and not any(map(self.keeps, points)):
                 return
 
     def _improve(self) -> bool:
@@ -197,6 +203,7 @@ class Search:
         """The same bits with other ranges, or exactly rounded."""
         if self.brings and setting.rounding and not self.exact:
             yield dataclasses.replace(setting, exact=not setting.exact)
+            yield from (dataclasses.replace(setting, slack=slack) for slack in SLACKS)
         if not self.brings:
             other: Method = "minmax" if setting.method == "mse" else "mse"
             yield dataclasses.replace(setting, method=other)

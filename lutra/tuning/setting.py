@@ -11,6 +11,8 @@ from lutra.ir.core import Graph, dependencies
 from lutra.ir.ops import Conv, Lookup, MatMul
 from lutra.passes import Pass, Pipeline
 from lutra.passes.calibrate import Method
+from lutra.passes.drop_quantizers import DropQuantizers
+from lutra.passes.import_quantized import ImportQuantized
 from lutra.passes.presets import Default, Qat
 
 Role: TypeAlias = Literal["rounding", "weights", "activations", "output_weights"]
@@ -19,12 +21,16 @@ Variable: TypeAlias = tuple[Role, str]
 
 LEAST: Mapping[Role, int] = {"rounding": 2, "weights": 2, "activations": 2, "output_weights": 2}
 MOST: Mapping[Role, int] = {"rounding": 10, "weights": 8, "activations": 10, "output_weights": 8}
+DROPPING = (ImportQuantized(), DropQuantizers())
+"""What makes a float model of one that brings its quantization."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """One pipeline: `default`, or `qat` for models that bring their quantization.
 
+    brings: whether the model's own quantization is kept, by `qat`.
+    dropped: whether it is dropped, before `default`.
     bits: of each variable, sorted.
     rounding: whether accumulators are rounded; else they are read in full.
     """
@@ -37,6 +43,8 @@ class Setting:
     method: Method = Default.method
     inputs: int = 8
     prune: float | None = Default.prune
+    slack: float = Qat.slack
+    dropped: bool = False
 
     @classmethod
     def uniform(
@@ -62,12 +70,19 @@ class Setting:
     @property
     def pipeline(self) -> str:
         """The text of the pipeline."""
-        return str(Pipeline((self._pass(),)))
+        before = DROPPING if self.dropped else ()
+        return str(Pipeline((*before, self._pass())))
 
     def _pass(self) -> Pass:
         rounding = self._of("rounding") if self.rounding else None
         if self.brings:
-            return Qat(rounding=rounding, exact=self.exact, margin=self.margin, method=self.method)
+            return Qat(
+                rounding=rounding,
+                exact=self.exact,
+                slack=self.slack,
+                margin=self.margin,
+                method=self.method,
+            )
         outputs = self._of("output_weights")
         return Default(
             rounding=rounding,

@@ -195,6 +195,18 @@ def test_models_that_bring_their_quantization() -> None:
     assert brings_quantization(import_source(folder / "qat_mlp12.onnx"))
 
 
+def test_a_models_own_quantization_may_be_dropped() -> None:
+    folder = Path(__file__).parents[2] / "benchmarks" / "models"
+    with np.load(folder / "qat_mlp12.npz") as d:
+        x, y = d["x_train"][:600], d["y_train"][:600]
+    model = folder / "qat_mlp12.onnx"
+    found = lutra.tune(model, x[:300], (x[300:], y[300:]), p_error=STRICT, trials=24, runs=1)
+    roads = {c.pipeline.split("{")[0] for c in found.candidates}
+    assert {"qat", "import-quantized,drop-quantizers,default"} <= roads
+    exact = lutra.compile(model, pipeline="qat")
+    assert 10 * found.price < lutra.price(exact, p_error=STRICT).total
+
+
 def workload(samples: Sequence[int] = range(50)) -> Workload:
     d, module = data(), import_source(IRIS)
     name, shape = module.main.inputs[0].name, module.main.inputs[0].type.shape

@@ -17,6 +17,7 @@ from lutra.passes.rules_composed import COMPOSED_RULES
 from lutra.passes.rules_contractions import CONTRACTION_RULES
 from lutra.passes.rules_expansions import function_before_expansion
 from lutra.passes.rules_joins import JOIN_RULES, chosen_among_values
+from lutra.passes.rules_layers import LAYER_RULES
 from lutra.passes.rules_linear import LINEAR_RULES, constant, node
 
 MONOTONE = NONDECREASING | {"Celu", "Clip", "LeakyRelu", "ThresholdedRelu"}
@@ -162,6 +163,7 @@ def _along(value: Value | None, axis: int, span: range) -> Value | None:
 
 FLOAT_RULES = (
     *LINEAR_RULES,
+    *LAYER_RULES,
     *CONTRACTION_RULES,
     *COMPOSED_RULES,
     *AXIS_RULES,

@@ -220,35 +220,6 @@ def sum_of_multiples(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
-@on("Add", "Sub")
-def sum_of_layers(op: Onnx, rw: Rewriter) -> Outcome:
-    """(x @ w + b) + (x @ v + d) -> x @ (w + v) + (b + d), differences and convolutions alike"""
-    (layer, b), (other, d) = map(_layer_and_term, op.operands)
-    if layer is None or other is None or layer.inputs[0] is not other.inputs[0]:
-        return no("its operands are not layers that read one value")
-    if (layer.op_type, layer.attrs, layer.types) != (other.op_type, other.attrs, other.types):
-        return no("its operands are layers of different kinds")
-    w, v = (constant_of(each.inputs[1]) for each in (layer, other))
-    if w is None or v is None or w.shape != v.shape:
-        return no("their weights are no constants of one shape")
-    join = np.add if op.op_type == "Add" else np.subtract
-    total = node(layer.op_type, layer.inputs[0], constant(join(w, v)), **layer.attrs)
-    term = join(b, d)
-    rw.replace(op, node("Add", total, constant(term, np.float32)) if term.any() else total)
-    return None
-
-
-def _layer_and_term(value: Value) -> tuple[Onnx | None, Array]:
-    """The layer without bias that gives a value, and the constant added to its result."""
-    op, term = value.owner, np.zeros(())
-    affine = affine_constant(op) if is_onnx(op, "Add") else None
-    if affine is not None:
-        op, term = affine[0].owner, affine[1]
-    if not isinstance(op, Onnx) or not is_onnx(op, *LINEAR_WITH_WEIGHTS) or op.input(2) is not None:
-        return None, term
-    return op, term
-
-
 def _multiple(value: Value) -> tuple[Value, Array, Array]:
     """(x, a, b) with value = x * a + b, for constants a and b."""
     op = value.owner
@@ -331,7 +302,6 @@ LINEAR_RULES = (
     affine_behind_linear,
     merge_terms,
     sum_of_multiples,
-    sum_of_layers,
     factor_before_term,
     factor_into_weights,
 )

@@ -14,6 +14,7 @@ from lutra.ir.rewriter import Rewriter
 from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.flow import Flow, is_onnx, is_truth
+from lutra.passes.rules_layers import layer_and_term, layer_like
 from lutra.passes.rules_linear import constant, node
 
 
@@ -42,8 +43,11 @@ class SeparateProducts(Pass):
         for op in products:
             x, y = op.operands
             if reach[x] and reach[y]:
-                chosen = _chosen if is_truth(x) or is_truth(y) else _squares
-                rewriter.replace(op, chosen(x, y, reach[x], reach[y]))
+                if is_truth(x) or is_truth(y):
+                    separated = _chosen(x, y, reach[x], reach[y])
+                else:
+                    separated = _squares(op, (reach[y] / reach[x]) ** 0.5, rewriter)
+                rewriter.replace(op, separated)
         eliminate_dead_code(graph, rewriter)
 
     def _reach(self, graph: Graph, values: Sequence[Value], context: Context) -> dict[Value, float]:
@@ -62,14 +66,24 @@ def _is_separable(op: Onnx, flow: Flow) -> bool:
     return is_onnx(op, "Mul") and flow.is_product(op) and any(map(flow.is_accumulator, op.operands))
 
 
-def _squares(x: Value, y: Value, x_reach: float, y_reach: float) -> Value:
-    k = (y_reach / x_reach) ** 0.5
-    x, y = (node("Mul", v, constant(c, np.float32)) for v, c in ((x, k), (y, 1 / k)))
-    return node("Sub", _quarter(node("Add", x, y)), _quarter(node("Sub", x, y)))
+def _squares(op: Onnx, k: float, rewriter: Rewriter) -> Value:
+    """v is made twice as large, so that it has layers of its own: u's would else be the same."""
+    x, y = op.operands
+
+    def scaled(value: Value, factor: float) -> Value:
+        found = layer_and_term(value)
+        if found is None:
+            return node("Mul", value, constant(factor, np.float32))
+        layer, weights, term = found
+        return layer_like(layer, weights * factor, term * factor, op, rewriter)
+
+    u = node("Add", scaled(x, k), scaled(y, 1 / k))
+    twice_v = node("Sub", scaled(x, 2 * k), scaled(y, 2 / k))
+    return node("Sub", _square(u, 1 / 4), _square(twice_v, 1 / 16))
 
 
-def _quarter(u: Value) -> Value:
-    return node("Mul", node("Mul", u, u), constant(0.25, np.float32))
+def _square(u: Value, factor: float) -> Value:
+    return node("Mul", node("Mul", u, u), constant(factor, np.float32))
 
 
 def _chosen(x: Value, y: Value, x_reach: float, y_reach: float) -> Value:

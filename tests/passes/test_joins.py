@@ -9,7 +9,7 @@ import pytest
 
 from lutra.ir.analysis import pbs_by_bits, pbs_count
 from lutra.ir.core import Module, Value
-from lutra.ir.ops import Max, MulClear
+from lutra.ir.ops import MatMul, Max, MulClear
 from lutra.ir.program import Program
 from lutra.passes import Context, Pipeline
 from lutra.testing.nets import Net
@@ -81,6 +81,12 @@ def gated_sums(net: Net) -> Value:
     return net.add("Mul", sums(net), net.add("Sigmoid", sums(net)))
 
 
+def gated_parts(net: Net) -> Value:
+    """GLU: one layer's result, of which one part scales the other."""
+    x, y = net.split(net.dense(net.x[0], 2 * ELEMENTS), [ELEMENTS, ELEMENTS], 1)
+    return net.add("Mul", x, net.add("Sigmoid", y))
+
+
 def chosen_of_sums(net: Net) -> Value:
     x, y = sums(net), sums(net)
     return net.add("Where", positive(net, sums(net)), x, y)
@@ -111,7 +117,8 @@ def test_values_meet(meeting: Callable[[Net], Value], road: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("meeting", "look_ups"), [(product_of_sums, 2), (gated_sums, 3), (chosen_of_sums, 3)]
+    ("meeting", "look_ups"),
+    [(product_of_sums, 2), (gated_sums, 3), (gated_parts, 3), (chosen_of_sums, 3)],
 )
 def test_products_of_sums_need_no_look_up_before(
     meeting: Callable[[Net], Value], look_ups: int
@@ -120,6 +127,7 @@ def test_products_of_sums_need_no_look_up_before(
     module, error = compiled(net, meeting(net))
     assert error < 0.015
     assert pbs_by_bits(module.circuit) == {7: look_ups * ELEMENTS}
+    assert all(np.abs(op.w).max() < 2**10 for op in module.circuit.of(MatMul))  # all are fitted
 
 
 @pytest.mark.parametrize("meeting", [gate, gate_for_all, quotient, product_of_sums, chosen_of_sums])

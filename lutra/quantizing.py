@@ -79,9 +79,7 @@ def command(
         str | None,
         typer.Option("--calibration", "-c", help="typical inputs: data.npz:key, or data.npz"),
     ] = None,
-    pipeline: Annotated[
-        str, typer.Option("--pipeline", "-p", help="as for `compile`")
-    ] = "default",
+    pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="as for `compile`")] = "default",
     form: Annotated[
         str, typer.Option("--form", "-f", help=f"format: {' or '.join(FORMS)}")
     ] = "qdq",

@@ -94,7 +94,7 @@ def losses(error: Array, covariance: Array, x: Array | None = None) -> Array:
 
     x: the inputs' variations [rows, inputs], which are taken where they are fewer.
     """
-    if x is not None and len(x) < len(covariance):
+    if x is not None and len(x) < error.shape[1]:
         return np.asarray(np.square(error @ x.T).mean(1))
     return np.asarray(((error @ covariance) * error).sum(1))
 

@@ -21,6 +21,9 @@ ROWS = 16384
 """Input vectors of a layer that it is fitted on."""
 ELEMENTS = 1 << 25
 """Numbers in these input vectors together."""
+MOST_INPUTS = 8192
+"""Inputs of a layer up to which it is known what varies with what; above, weights are rounded to
+nearest."""
 RIDGES = (3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 """Shares of the inputs' mean variance by which corrections of weights are damped."""
 
@@ -56,9 +59,14 @@ class LayerFit:
         self.weights = np.asarray(weights, np.float64)
         x = x.astype(np.float64)
         self.x = x - x.mean(1, keepdims=True)
-        self.covariances = self.x.swapaxes(1, 2) @ self.x / max(1, x.shape[1])
+        self.simple = x.shape[2] > MOST_INPUTS
+        self.covariances = [self._covariance(group) for group in self.x]
         self.bounds = np.asarray(reach, np.float64)
         self.integers = np.zeros_like(self.weights)
+
+    def _covariance(self, x: Array) -> Array:
+        """What varies with what among the inputs of a group; nothing where that is too much."""
+        return np.zeros((0, 0)) if self.simple else np.asarray(x.T @ x / max(1, len(x)))
 
     def parts(self, limits: Limits) -> Iterator[tuple[slice, Array, Limits]]:
         """For each group: its outputs, what varies with what among its inputs, their limits."""
@@ -102,7 +110,7 @@ class LayerFit:
         """Set the integers for factor * weights."""
         wanted = self.weights * factor[:, None]
         for (rows, covariance, part), x in zip(self.parts(limits), self.x, strict=True):
-            if compensate:
+            if compensate and not self.simple:
                 rounded = round_compensated(wanted[rows], covariance, part, x)
                 self.integers[rows] = descend(wanted[rows], rounded, covariance, part)
             else:
@@ -111,10 +119,13 @@ class LayerFit:
     def products(self) -> tuple[Array, Array]:
         """Covariance with the wanted output, and variance, of what the integers give [outputs]."""
         both = np.empty((2, len(self.weights)))
-        for rows, covariance, _ in self.parts(Limits.none(len(self.weights))):
-            moved = self.integers[rows] @ covariance
-            both[0, rows] = (moved * self.weights[rows]).sum(1)
-            both[1, rows] = (moved * self.integers[rows]).sum(1)
+        parts = self.parts(Limits.none(len(self.weights)))
+        for (rows, covariance, _), x in zip(parts, self.x, strict=True):
+            integers, weights = self.integers[rows], self.weights[rows]
+            few = len(x) < x.shape[1]
+            moved = (integers @ x.T) @ x / len(x) if few else integers @ covariance
+            both[0, rows] = (moved * weights).sum(1)
+            both[1, rows] = (moved * integers).sum(1)
         return both[0], both[1]
 
 

@@ -21,6 +21,7 @@ from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.proto import has_body, is_typed, schema_of, subgraphs
 from lutra.frontends.onnx.shapes import infer
 from lutra.frontends.onnx.support import refusals
+from lutra.frontends.onnx.widen import widen
 from lutra.ir.ort import IR_VERSION, OPSET
 
 Types = Mapping[str, TypeProto]
@@ -66,7 +67,10 @@ def _is_newer(node: NodeProto, types: Types) -> bool:
 
 
 def expand_stuck(draft: Draft) -> bool:
-    """Expand operators that onnxruntime cannot run, or whose result types onnx does not find."""
+    """Expand operators that onnxruntime cannot run, or whose result types onnx does not find.
+
+    Where there is nothing to expand, run them on wider integers.
+    """
     types = draft.types()
     refused = refusals(draft, types)
 
@@ -75,7 +79,7 @@ def expand_stuck(draft: Draft) -> bool:
             is_typed(node.input, types) and not is_typed(node.output, types)
         )
 
-    return _expand(draft, is_stuck)
+    return _expand(draft, is_stuck) or widen(draft, refused)
 
 
 def _expand(draft: Draft, chosen: Callable[[NodeProto, Types], bool]) -> bool:

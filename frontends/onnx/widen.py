@@ -10,7 +10,7 @@ from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.proto import unused
 from lutra.ir.traits import TRAITS, Trait
 
-WIDER = {
+WIDER: dict[int, int] = {
     TensorProto.INT8: TensorProto.INT32,
     TensorProto.INT16: TensorProto.INT32,
     TensorProto.UINT8: TensorProto.UINT32,

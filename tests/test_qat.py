@@ -61,11 +61,16 @@ def test_integers_are_those_of_the_model(
     np.testing.assert_allclose(found, own_results(model, x), rtol=1e-5, atol=1e-6)
 
 
+def is_refresh(op: Lookup) -> bool:
+    """Whether it gives back what it reads, with less noise."""
+    return op.table.ndim == 1 and np.array_equal(op.table, op.base + np.arange(op.entries))
+
+
 def test_pooling_and_sums_are_done_on_the_models_integers() -> None:
     net = Quantized(NETS[convolutions])
     circuit = circuit_of(net.model(convolutions(net)))
     maxima = [op for op in circuit.ops if isinstance(op, Max)]
-    look_ups = [op for op in circuit.ops if isinstance(op, Lookup)]
+    look_ups = [op for op in circuit.of(Lookup) if not is_refresh(op)]
     assert [op.result.int_type.max for op in maxima] == [3, 3]  # of 2 bits
     assert len(look_ups) == 3
 

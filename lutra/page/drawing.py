@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lutra.ir.analysis import def_use
 from lutra.ir.core import Graph, Input, Op, Return
-from lutra.ir.text import text_of_op
+from lutra.ir.text import text_of_graph
 from lutra.ir.types import Int, text_of_shape
 from lutra.page.layout import HEIGHT, WIDTH, Layout, Point, layout
 
@@ -53,6 +54,11 @@ class Drawing:
     @property
     def layout(self) -> Layout[Op]:
         return layout(def_use(self.graph))
+
+    @cached_property
+    def _texts(self) -> dict[Op, str]:
+        """Each operation's line of the graph's text."""
+        return dict(zip(self.graph.ops, text_of_graph(self.graph).splitlines(), strict=True))
 
     def svg(self) -> str:
         """As an SVG file, for light and dark pages."""
@@ -100,7 +106,7 @@ class Drawing:
             name = op.name
         elif isinstance(op, Return):
             name, kind = ", ".join(self.graph.output_names), "output"
-        facts = [text_of_op(op)[:TEXT]]
+        facts = [self._texts[op][:TEXT]]
         if price is not None:
             facts.append(f"price {price:.3g}")
         types = [value.type for value in op.results] or [value.type for value in op.operands]

@@ -170,10 +170,17 @@ class _Body:
         )
 
     def linear(self, node: NodeProto, given: Mapping[str, Any], rows: int) -> str:
-        """Scores [samples, rows] of a linear model."""
-        weights: Array = np.asarray(given["coefficients"], np.float32).reshape(rows, -1)
+        """Scores [samples, rows] of a linear model.
+
+        Features are in units of their own, and get one scale when they are quantized. Powers of two
+        move from weights to features, so that a step of each counts for about as much.
+        """
+        weights: Array = np.asarray(given["coefficients"], np.float32).reshape(rows, -1).T
+        scale = _powers(np.abs(weights).max(axis=1, initial=0))
         x = self.node("Cast", node.input[0], to=TensorProto.FLOAT)
-        scores = self.node("MatMul", x, self.constant(weights.T), name=node.name)
+        x = self.node("Mul", x, self.constant(scale))
+        scaled = self.constant(weights / scale[:, None])
+        scores = self.node("MatMul", x, scaled, name=node.name)
         intercepts = np.asarray(given.get("intercepts", [0.0] * rows), np.float32)
         return self.node("Add", scores, self.constant(intercepts))
 
@@ -190,6 +197,12 @@ class _Body:
     def graph(self, *results: str) -> GraphProto:
         outputs = [ValueInfoProto(name=name) for name in results]
         return helper.make_graph(self.nodes, "classical", [], outputs, self.constants)
+
+
+def _powers(sizes: Array) -> Array:
+    """The powers of two next to some numbers, 1 for 0."""
+    exponents = np.rint(np.log2(np.where(sizes > 0, sizes, 1)))
+    return np.asarray(np.exp2(np.clip(exponents, -60, 60)), np.float32)
 
 
 def _transform(given: Mapping[str, Any]) -> str:

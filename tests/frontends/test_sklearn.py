@@ -85,6 +85,17 @@ def test_compile_takes_an_estimator() -> None:
     assert np.mean(chosen == estimator.predict(X)) > 0.97
 
 
+def test_features_in_units_of_their_own() -> None:
+    """Some of these are a thousand times as large as others."""
+    x, y = load_breast_cancer(return_X_y=True)
+    x_train, x_test, y_train, y_test = train_test_split(
+        x.astype(np.float32), y, test_size=0.3, random_state=0
+    )
+    classifier = LogisticRegression(max_iter=3000).fit(x_train, y_train)
+    found = np.asarray(lutra.compile(classifier, x_train).predict(x_test)).argmax(1)
+    assert np.mean(found == y_test) > classifier.score(x_test, y_test) - 0.01
+
+
 def test_boosted_trees_keep_their_accuracy() -> None:
     x, y = load_breast_cancer(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(

@@ -19,6 +19,7 @@ from lutra.frontends.onnx import import_model
 from lutra.ir.core import Module
 from lutra.ir.errors import ModelError
 from lutra.ir.interpreter import evaluate
+from lutra.ir.traits import TRAITS
 from lutra.ir.types import Array
 from lutra.ir.verifier import verify
 from onnx_models import ONNXRUNTIME
@@ -47,6 +48,14 @@ SIZES_ONLY = (
     *("ConstantOfShape", "Range"),
 )
 """Operators all of whose inputs are sizes."""
+
+LEFT_OUT = (
+    *("bitshift_left_int", "bitshift_right_int"),  # of signed integers, since opset 28
+    "FLOAT8E5M2",  # a type that onnxruntime does not take from numpy
+    "range_float16",  # since opset 27
+    "training_mode",
+)
+"""Parts of the names of cases that are refused, of operators that have a trait."""
 
 LOOPS = (
     "test_range_float_type_positive_delta_expanded",
@@ -125,10 +134,14 @@ def check(case: TestCase, got: Array, want: Array) -> None:
 
 @pytest.mark.parametrize("op_type", [*operators(), SEVERAL])
 def test_operator(op_type: str, cases_of: CasesOf) -> None:
-    imported = [done for case in cases_of(op_type) for done in runs(case)]
+    found = {case.name: list(runs(case)) for case in cases_of(op_type)}
+    imported = [done for each in found.values() for done in each]
     if not imported:
         pytest.skip("ONNX has no test of this operator on numbers of numpy's types")
     assert any(imported) != (op_type in REFUSED)
+    if op_type in TRAITS and ONNXRUNTIME >= (1, 31):
+        missed = [name for name, each in found.items() if not all(each)]
+        assert [name for name in missed if not any(part in name for part in LEFT_OUT)] == []
 
 
 def runs(case: TestCase) -> Iterator[bool]:

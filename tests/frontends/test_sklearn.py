@@ -103,7 +103,7 @@ def test_boosted_trees_keep_their_accuracy() -> None:
     )
     trees = GradientBoostingClassifier(n_estimators=20, random_state=0).fit(x_train, y_train)
     model = lutra.compile(trees, x_train, "default{rounding=5}")
-    simulated = np.asarray(model.predict(x_test, mode="simulate"))
+    simulated = np.asarray(model.predict(x_test, mode="simulate", seed=0))
     assert np.mean(simulated.argmax(1) == y_test) > trees.score(x_test, y_test) - 0.01
     assert np.abs(simulated - trees.predict_proba(x_test)).mean() < 0.005
     assert model.pbs_count < 150

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lutra.ir.core import Graph, Input, Module, Op, Return, Value
+from lutra.ir.core import Graph, Input, Module, Op, Return, Value, dependencies
 from lutra.ir.errors import PipelineError
 from lutra.ir.ops import Dequantize, Quantize
 from lutra.ir.rewriter import Rewriter
@@ -34,7 +34,7 @@ class Partition(Pass):
         main = module.main
         kinds = _classify(main)
         sources = (op for op in main.ops if isinstance(op, Quantize | Input))
-        inputs = [v for op in sources for v in op.results if _crosses(v, kinds)]
+        inputs = _in_order(main, [v for op in sources for v in op.results if _crosses(v, kinds)])
         integers = [op.q for op in main.of(Dequantize) if kinds[op] == "decode"]
         integers += [v for v in main.outputs if kinds[v.owner] == "circuit"]
         outputs = list(dict.fromkeys(integers))
@@ -53,6 +53,16 @@ class Partition(Pass):
         ]
         module.graphs = {graph.name: graph for graph in graphs}
         return 1
+
+
+def _in_order(main: Graph, values: Iterable[Value]) -> list[Value]:
+    """Values in the order of the model's inputs that they depend on."""
+    places = {op: place for place, op in enumerate(main.inputs)}
+
+    def first(value: Value) -> int:
+        return min((places[op] for op in dependencies([value]) if op in places), default=0)
+
+    return sorted(values, key=first)
 
 
 def _classify(main: Graph) -> dict[Op, str]:

@@ -222,3 +222,12 @@ def test_regions_that_no_table_holds() -> None:
             Pipeline.parse("fuse").execute(parse_module(head + middle + tail))
         assert caught.value.lines
         assert caught.value.help
+
+
+def test_the_circuits_inputs_are_in_the_models_order() -> None:
+    """Whatever is computed first."""
+    net = Net(first=(1, 3), second=(1, 2))
+    first, second = net.x
+    of_second = net.add("Relu", net.dense(second, 4))
+    module = compiled(net, net.dense(net.add("Add", of_second, net.dense(first, 4)), 2), near=0.1)
+    assert [value.shape for value in module.encode.outputs] == [(1, 3), (1, 2)]

@@ -2,8 +2,9 @@
 
     python -m benchmarks.apart iris_fc digits_cnn --samples 2
 
-Both compute with the same ciphertexts and the same keys. Look-ups whose input is rounded
-approximately may differ by a step near the middle between two, as in two runs of one process.
+Both compute with the same ciphertexts and the same keys. Rounding is exact: look-ups that are rounded
+approximately may differ by a step near the middle between two, since evaluation adds noise, and
+another process adds other noise.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import lutra
 from lutra.testing.serving import Running
 
 MODELS = Path(__file__).parents[1] / "examples" / "models"
-PIPELINE = "default{weights=4,rounding=4}"
+PIPELINE = "default{weights=4,rounding=4,exact=true}"
 
 
 def compare(name: str, samples: int, folder: Path) -> str:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.apart iris_fc digits_cnn --samples 2
 
-Both compute with the same ciphertexts and the same keys. Rounding is exact: look-ups that are rounded
+Both compute with the same ciphertexts and the same keys. Rounding is exact: look-ups that round
 approximately may differ by a step near the middle between two, since evaluation adds noise, and
 another process adds other noise.
 """

@@ -103,12 +103,14 @@ def tune(
     if metric == "accuracy":
         judge = _judge(module, arrays, labels) if brings else module
         arrays, labels = with_mixtures(judge, arrays, labels, seed)
+    given = np.arange(len(labels)) < inputs.samples
     order = np.random.default_rng(seed).permutation(len(labels))
     workload = Workload(
         model=module if executor is None or shapes else model,
         calibration=signature.arrange(calibration, not_finite="C002").arrays,
         inputs={name: array[order] for name, array in arrays.items()},
         labels=labels[order],
+        given=given[order],
         metric=_metric(metric),
         backend=backend,
         runs=runs,
@@ -239,8 +241,8 @@ def _decided(search: Search, workload: Workload) -> Tuning:
         scores, _ = simulate(
             workload, model, found.point.p_error, CONFIRMATIONS * workload.runs, workload.seed + 1
         )
-        worst = float(reference.mean()) - worst_loss(scores, reference, search.confidence)
-        if reference.mean() - worst <= search.max_drop:
+        if search.holds(scores, reference, workload.given):
+            worst = float(reference.mean()) - worst_loss(scores, reference, search.confidence)
             choice = Candidate(
                 found.setting.pipeline,
                 found.point.p_error,

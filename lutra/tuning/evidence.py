@@ -28,3 +28,8 @@ def worst_loss(scores: Array, reference: Array, confidence: float) -> float:
     mean = float(lost.mean())
     variance = (float(np.square(lost - mean).sum()) + 1.0) / count
     return mean + NormalDist().inv_cdf(confidence) * math.sqrt(variance / count)
+
+
+def changed(scores: Array, reference: Array, given: Array) -> float:
+    """Share of the given samples whose score is another, better or worse."""
+    return float(np.abs(np.subtract(scores, reference))[given].mean()) if given.any() else 0.0

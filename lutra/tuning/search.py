@@ -19,7 +19,7 @@ from functools import partial
 from lutra.ir.types import Array
 from lutra.passes.base import Progress
 from lutra.passes.calibrate import Method
-from lutra.tuning.evidence import worst_loss
+from lutra.tuning.evidence import changed, worst_loss
 from lutra.tuning.log import Log
 from lutra.tuning.setting import Setting, Variable
 from lutra.tuning.workload import Outcome, Point, Task, Workload, run
@@ -81,10 +81,22 @@ class Search:
             pass
 
     def keeps(self, point: Point) -> bool:
-        """Whether the loss stays within what is allowed, with the confidence that is asked for."""
+        """Whether the loss stays within what is allowed."""
         if point.scores is None:
             return False
-        return worst_loss(point.scores, self.reference, self.confidence) <= self.max_drop
+        return self.holds(point.scores, self.reference, self.workload.given)
+
+    def holds(self, scores: Array, reference: Array, given: Array) -> bool:
+        """Whether the loss is within what is allowed, with the confidence that is asked for.
+
+        Where samples were made of those that are given, these may change their scores no more often
+        than that either: what changes answers both ways on few samples would lose on others. Not
+        where the model's own quantization may be dropped, which makes it another model.
+        """
+        few = not given.all() and not (self.brings or self.dropped)
+        if few and changed(scores, reference, given) > self.max_drop:
+            return False
+        return worst_loss(scores, reference, self.confidence) <= self.max_drop
 
     # --- trials ---------------------------------------------------------------------------------
     def evaluate(self, settings: Sequence[Setting]) -> list[Found]:

@@ -43,6 +43,7 @@ class Workload:
     model: as of `lutra.compile`; bytes or a path where trials run in other processes.
     calibration, inputs: arrays (samples, *shape) by input name.
     labels: what the metric compares the outputs for `inputs` with.
+    given: which samples [samples] were given, where others were made of them.
     runs: simulations over which scores are averaged.
     """
 
@@ -50,6 +51,7 @@ class Workload:
     calibration: Mapping[str, Array]
     inputs: Mapping[str, Array]
     labels: Array
+    given: Array
     metric: Metric
     backend: str
     runs: int
@@ -72,7 +74,8 @@ class Workload:
     def part(self, samples: Array) -> Workload:
         """The same with some of the samples that trials are scored on."""
         inputs = {name: array[samples] for name, array in self.inputs.items()}
-        return dataclasses.replace(self, inputs=inputs, labels=self.labels[samples])
+        labels, given = self.labels[samples], self.given[samples]
+        return dataclasses.replace(self, inputs=inputs, labels=labels, given=given)
 
     def __getstate__(self) -> dict[str, Any]:
         """With its digest, which tells workers what they know already."""

@@ -212,8 +212,8 @@ def workload(samples: Sequence[int] = range(50)) -> Workload:
     name, shape = module.main.inputs[0].name, module.main.inputs[0].type.shape
     x = d["x_train"].reshape(-1, *shape)
     return Workload(
-        IRIS, {name: x}, {name: x[list(samples)]}, d["y_train"][list(samples)], accuracy,
-        "concrete", 1, 0,
+        IRIS, {name: x}, {name: x[list(samples)]}, d["y_train"][list(samples)],
+        np.ones(len(samples), bool), accuracy, "concrete", 1, 0,
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ from lutra.tuning.workload import (
     Workload,
     accuracy,
     reference_outputs,
-    simulate,
+    simulated,
 )
 
 P_ERRORS = (STRICT, 1e-5, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -238,18 +238,10 @@ def _decided(search: Search, workload: Workload) -> Tuning:
             backend=workload.backend,
             p_error=found.point.p_error,
         )
-        scores, _ = simulate(
-            workload, model, found.point.p_error, CONFIRMATIONS * workload.runs, workload.seed + 1
-        )
-        if search.holds(scores, reference, workload.given):
-            worst = float(reference.mean()) - worst_loss(scores, reference, search.confidence)
-            choice = Candidate(
-                found.setting.pipeline,
-                found.point.p_error,
-                price(model).total,
-                float(scores.mean()),
-                worst,
-            )
+        again = dataclasses.replace(found.point, price=price(model).total)
+        again = simulated(workload, model, again, CONFIRMATIONS * workload.runs, workload.seed + 1)
+        if search.keeps(again, reference):
+            choice = _candidate(search, found.setting, again, reference)
             return Tuning(
                 model=model,
                 choice=choice,
@@ -294,11 +286,11 @@ def _candidates(search: Search) -> Iterator[Candidate]:
     for setting, outcome in search.outcomes.items():
         for point in outcome.points:
             if point.scores is not None:
-                yield _candidate(search, setting, point)
+                yield _candidate(search, setting, point, search.reference)
 
 
-def _candidate(search: Search, setting: Setting, point: Point) -> Candidate:
+def _candidate(search: Search, setting: Setting, point: Point, reference: Array) -> Candidate:
     assert point.scores is not None
-    lost = worst_loss(point.scores, search.reference, search.confidence)
-    score, before = float(point.scores.mean()), float(search.reference.mean())
+    lost = worst_loss(point.scores, reference, search.confidence)
+    score, before = float(point.scores.mean()), float(reference.mean())
     return Candidate(setting.pipeline, point.p_error, point.price, score, before - lost)

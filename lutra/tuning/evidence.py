@@ -30,6 +30,20 @@ def worst_loss(scores: Array, reference: Array, confidence: float) -> float:
     return mean + NormalDist().inv_cdf(confidence) * math.sqrt(variance / count)
 
 
-def changed(scores: Array, reference: Array, given: Array) -> float:
-    """Share of the given samples whose score is another, better or worse."""
-    return float(np.abs(np.subtract(scores, reference))[given].mean()) if given.any() else 0.0
+def expected_changes(outputs: Array, reference: Array, given: Array) -> float:
+    """Share of the given samples whose class is likely to be another in outputs than in reference.
+
+    Both are [samples, classes], or [samples, 1] of which more than one half names class 1. The
+    error of the margin between the two best classes is taken for normal, as large as it is on all
+    samples, given or made: so margins on given samples tell how many lie near a boundary, where
+    too few of them happen to cross it.
+    """
+    best = np.argsort(reference, 1)[:, -2:]
+    if reference.shape[1] > 1:
+        margin, found = (np.diff(np.take_along_axis(y, best, 1)) for y in (reference, outputs))
+    else:
+        margin, found = np.abs(reference - 0.5), np.sign(reference - 0.5) * (outputs - 0.5)
+    error = math.sqrt(float(np.square(found - margin).mean()))
+    if not given.any() or not error:
+        return 0.0
+    return float(np.mean([NormalDist().cdf(-m / error) for m in margin[given].ravel()]))

@@ -72,7 +72,9 @@ def _row(point: Point) -> dict[str, Any]:
     row: dict[str, Any] = {"p_error": point.p_error, "price": point.price}
     row["strategy"] = point.strategy
     if point.scores is not None:
-        row.update(error=point.error, scores=np.round(point.scores, 4).tolist())
+        row.update(
+            error=point.error, changes=point.changes, scores=np.round(point.scores, 4).tolist()
+        )
     return row
 
 
@@ -84,6 +86,7 @@ def _outcome(row: dict[str, Any]) -> Outcome:
             p["strategy"],
             np.array(p["scores"]) if "scores" in p else None,
             p.get("error", float("inf")),
+            p.get("changes", 0.0),
         )
         for p in row["points"]
     )

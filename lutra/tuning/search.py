@@ -19,7 +19,7 @@ from functools import partial
 from lutra.ir.types import Array
 from lutra.passes.base import Progress
 from lutra.passes.calibrate import Method
-from lutra.tuning.evidence import changed, worst_loss
+from lutra.tuning.evidence import worst_loss
 from lutra.tuning.log import Log
 from lutra.tuning.setting import Setting, Variable
 from lutra.tuning.workload import Outcome, Point, Task, Workload, run
@@ -80,23 +80,21 @@ class Search:
         while self.best is not None and self._improve():
             pass
 
-    def keeps(self, point: Point) -> bool:
-        """Whether the loss stays within what is allowed."""
-        if point.scores is None:
-            return False
-        return self.holds(point.scores, self.reference, self.workload.given)
-
-    def holds(self, scores: Array, reference: Array, given: Array) -> bool:
+    def keeps(self, point: Point, reference: Array | None = None) -> bool:
         """Whether the loss is within what is allowed, with the confidence that is asked for.
 
-        Where samples were made of those that are given, these may change their scores no more often
-        than that either: what changes answers both ways on few samples would lose on others. Not
-        where the model's own quantization may be dropped, which makes it another model.
+        Where samples were made of those that are given, of these no more may change either: what
+        changes answers both ways on few samples would lose on others. Not where the model's own
+        quantization may be dropped, which makes it another model.
+
+        reference: scores of the model as it stands, where they are not those of the search.
         """
-        few = not given.all() and not (self.brings or self.dropped)
-        if few and changed(scores, reference, given) > self.max_drop:
+        if point.scores is None:
             return False
-        return worst_loss(scores, reference, self.confidence) <= self.max_drop
+        if point.changes > self.max_drop and not (self.brings or self.dropped):
+            return False
+        reference = self.reference if reference is None else reference
+        return worst_loss(point.scores, reference, self.confidence) <= self.max_drop
 
     # --- trials ---------------------------------------------------------------------------------
     def evaluate(self, settings: Sequence[Setting]) -> list[Found]:

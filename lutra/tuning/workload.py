@@ -23,6 +23,7 @@ from lutra.ir.program import Program
 from lutra.ir.types import Array
 from lutra.model import Model, wrapped
 from lutra.pricing import price
+from lutra.tuning.evidence import expected_changes
 
 Metric: TypeAlias = Callable[[Array, Array], Array]
 """metric(outputs, labels): a score for each sample, 1 for the best and 0 for the worst."""
@@ -100,6 +101,7 @@ class Point:
     scores: of each sample, averaged over the simulations; None where it was not simulated, such
         as where the backend would find no parameters.
     error: root of the mean squared error of the simulated outputs, relative to the float outputs'.
+    changes: share of the given samples that is likely to get another class, where they are few.
     """
 
     p_error: float
@@ -107,6 +109,7 @@ class Point:
     strategy: str
     scores: Array | None = None
     error: float = math.inf
+    changes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -146,28 +149,33 @@ def _point(workload: Workload, model: Model, task: Task, p_error: float) -> Poin
     point = Point(p_error, found.total, found.strategy)
     if math.isinf(found.total) or not found.total <= task.ceiling:
         return point
-    scores, error = simulate(workload, model, p_error, workload.runs, workload.seed)
-    return Point(p_error, found.total, found.strategy, scores, error)
+    return simulated(workload, model, point, workload.runs, workload.seed)
 
 
-def simulate(
-    workload: Workload, model: Model, p_error: float, runs: int, seed: int
-) -> tuple[Array, float]:
-    """Mean score of each sample over simulations, and the outputs' relative error."""
+def simulated(workload: Workload, model: Model, point: Point, runs: int, seed: int) -> Point:
+    """A point with its mean scores over simulations, the outputs' relative error, and changes."""
     reference, scale = reference_outputs(workload)
     circuit = model.module.circuit
     types = [value.int_type for value in circuit.outputs]
-    executable = clear.emit(circuit, p_error=p_error, seed=seed)
+    executable = clear.emit(circuit, p_error=point.p_error, seed=seed)
     program = Program(model.module)
     q = program.encode(workload.inputs)
-    scores, squares = [], []
+    scores, squares, changes = [], [], []
     for _ in range(runs if model.pbs_count else 1):
         results = executable.run(*q)
         results = tuple(wrapped(t, a) for t, a in zip(types, results, strict=True))
         (outputs, *_) = program.decode(results, workload.inputs)
         scores.append(workload.metric(outputs, workload.labels))
         squares.append(float(np.square(np.subtract(outputs, reference, dtype=np.float64)).mean()))
-    return np.mean(scores, axis=0), math.sqrt(float(np.mean(squares))) / scale
+        if not workload.given.all():
+            found, before = (y.reshape(len(y), -1) for y in (outputs, reference))
+            changes.append(expected_changes(found, before, workload.given))
+    return dataclasses.replace(
+        point,
+        scores=np.mean(scores, axis=0),
+        error=math.sqrt(float(np.mean(squares))) / scale,
+        changes=float(np.mean(changes)) if changes else 0.0,
+    )
 
 
 def compiled(workload: Workload, pipeline: str, **options: Any) -> Model:

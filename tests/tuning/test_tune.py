@@ -20,7 +20,7 @@ from lutra.ir.errors import InputError
 from lutra.passes import Pipeline
 from lutra.security import STRICT, check_p_error
 from lutra.tuning.api import brings_quantization
-from lutra.tuning.evidence import loss, worst_loss
+from lutra.tuning.evidence import expected_changes, loss, worst_loss
 from lutra.tuning.log import Log
 from lutra.tuning.mixtures import ENOUGH, with_mixtures
 from lutra.tuning.result import Candidate, front
@@ -170,6 +170,19 @@ def test_bounds_of_the_loss_hold_as_often_as_they_say() -> None:
         scores = (rng.random(1500) > true).astype(float)
         held += worst_loss(scores, np.ones(1500), 0.9) >= true
     assert held / 400 > 0.86
+
+
+def test_few_samples_tell_how_many_are_likely_to_change() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(20_000, 3))
+    outputs = reference + rng.normal(scale=0.1, size=reference.shape)
+    changed = np.mean(outputs.argmax(1) != reference.argmax(1))
+    for given in (np.arange(20_000) < 300, np.ones(20_000, bool)):
+        assert expected_changes(outputs, reference, given) == pytest.approx(changed, rel=0.25)
+    assert expected_changes(reference, reference, given) == 0
+    one, one_off = (y[:, :1] + 0.5 for y in (reference, outputs))
+    changed = np.mean((one > 0.5) != (one_off > 0.5))
+    assert expected_changes(one_off, one, given) == pytest.approx(changed, rel=0.25)
 
 
 def test_settings_are_pipelines() -> None:

@@ -30,8 +30,10 @@ FINE_ROUNDING = (10, 9, 8, 7)
 """Bits of those that it goes on with where none of the first keeps the score."""
 TIGHT = 0.03
 """A margin that wastes little, for the few values that will leave the range."""
+FINE_BITS = ((8, 10, 8), (8, 10, 6), (6, 8, 6))
+"""Bits of weights, activations and the last layers' weights there: ever less noise."""
 FINE_INPUTS = 10
-"""Bits of inputs, and of activations, whose values must be told apart finely, at more noise."""
+"""Bits of inputs whose values must be told apart finely, at more noise."""
 PRUNING = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4)
 """Errors that leaving out look-ups may cause, as of `prune`."""
 SLACKS = (0.1, 0.5, 1.5)
@@ -141,8 +143,11 @@ class Search:
             return
         yield base
         if self.best is None:
-            base = [self._uniform(bits, 8, FINE_INPUTS, 8) for bits in FINE_ROUNDING]
-            base = [dataclasses.replace(s, inputs=FINE_INPUTS) for s in base]
+            base = [
+                dataclasses.replace(self._uniform(bits, *others), inputs=FINE_INPUTS)
+                for others in FINE_BITS
+                for bits in FINE_ROUNDING
+            ]
             yield base
         around = self._around(base)
         other: Method = "minmax" if Setting.method == "mse" else "mse"

@@ -115,7 +115,8 @@ class Context:
             raise InputError(
                 "C003",
                 f"pass `{wanted_by}` needs calibration data",
-                help="pass `calibration=` an array with some hundred typical inputs",
+                help="give some hundred typical inputs: `calibration=` in Python, "
+                "`-c FILE.npz:KEY` on the command line",
             )
         counts = {len(array) for array in self.samples.values()} or {0}
         if 0 in counts:

@@ -30,8 +30,8 @@ SHOWN = 6
 def tuned(subject: Subject, p_error: float | None, log: Path) -> Tuning | None:
     """What `lutra.tune` finds at that p_error, or at any; none where nothing keeps the accuracy.
 
-    It is asked for a quarter of the tolerance first, and for more where that cannot be had: training
-    data flatter the model, and some hundred test samples tell a loss only to half a point.
+    It is asked for a quarter of the tolerance first, and for more where that cannot be had:
+    training data flatter the model, and some hundred test samples tell a loss only to half a point.
 
     log: where trials are kept, so that an interrupted run goes on where it stopped.
     """

@@ -251,6 +251,7 @@ def _decided(search: Search, workload: Workload) -> Tuning:
                 max_drop=search.max_drop,
                 confidence=search.confidence,
                 samples=len(reference),
+                given=int(workload.given.sum()),
                 trials=len(search.outcomes),
                 seconds=sum(outcome.seconds for outcome in search.outcomes.values()),
             )
@@ -293,4 +294,6 @@ def _candidate(search: Search, setting: Setting, point: Point, reference: Array)
     assert point.scores is not None
     lost = worst_loss(point.scores, reference, search.confidence)
     score, before = float(point.scores.mean()), float(reference.mean())
-    return Candidate(setting.pipeline, point.p_error, point.price, score, before - lost)
+    return Candidate(
+        setting.pipeline, point.p_error, point.price, score, before - lost, point.changes
+    )

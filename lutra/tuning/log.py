@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ class Log:
         points = {point.p_error: point for point in outcome.points}
         for p_error in task.p_errors:
             point = points.get(p_error)
-            if point is None or (point.scores is None and point.price <= task.ceiling):
+            if point is None:
+                return None
+            if point.scores is None and math.isfinite(point.price) and point.price <= task.ceiling:
                 return None
         return outcome
 

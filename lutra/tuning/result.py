@@ -20,6 +20,7 @@ class Candidate:
 
     score: mean on the validation samples, simulated with look-up errors.
     worst: the score that other samples will reach, with the confidence that was asked for.
+    changes: share of the given samples that is likely to get another class, where they are few.
     """
 
     pipeline: str
@@ -27,6 +28,7 @@ class Candidate:
     price: float
     score: float
     worst: float
+    changes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,12 @@ class Tuning:
     """The result of `lutra.tune`.
 
     model: compiled with the chosen pipeline and p_error.
-    choice: the cheapest candidate whose `worst` is at most `max_drop` below `reference`.
+    choice: the cheapest candidate whose `worst` is at most `max_drop` below `reference`, and whose
+        `changes` are no more than that.
     front: the cheapest candidate for every score, cheapest first.
     candidates: all that was simulated.
     reference: the score of the model as it stands, on the same samples.
+    samples, given: what was scored on, and how many of these were given, not made of given ones.
     trials, seconds: pipelines tried, and processor time that they took.
     """
 
@@ -49,6 +53,7 @@ class Tuning:
     max_drop: float
     confidence: float
     samples: int
+    given: int
     trials: int
     seconds: float
 
@@ -69,13 +74,14 @@ class Tuning:
 
     def table(self) -> Table:
         """The front, one candidate a row; the choice is marked."""
-        table = Table("", "price", "score", "at worst", "p_error", "pipeline")
+        table = Table("", "price", "score", "at worst", "changes", "p_error", "pipeline")
         for found in self.front:
             table.add_row(
                 "*" if found == self.choice else "",
                 f"{found.price:.3g}",
                 f"{found.score:.4f}",
                 f"{found.worst:.4f}",
+                f"{found.changes:.4f}",
                 f"{found.p_error:.2g}",
                 found.pipeline,
             )
@@ -83,20 +89,29 @@ class Tuning:
 
     def summary(self) -> list[str]:
         """The choice in words."""
+        made = self.samples - self.given
+        samples = f"{self.given} validation samples" + (f" and {made} mixtures" if made else "")
         return [
             f"pipeline  {self.pipeline}",
             f"p_error   {self.p_error:.3g}",
             f"price     {self.price:.4g}",
-            f"score     {self.choice.score:.4f} simulated, {self.reference:.4f} before, on "
-            f"{self.samples} validation samples",
+            f"score     {self.choice.score:.4f} simulated, {self.reference:.4f} before, "
+            f"on {samples}",
             f"          with {self.confidence:.0%} confidence no more than "
             f"{self.reference - self.choice.worst:.4f} lost on others like them",
+            *self._changes(),
             f"trials    {self.trials}, {self.seconds:.0f} s of processor time",
         ]
 
+    def _changes(self) -> list[str]:
+        if self.given == self.samples:
+            return []
+        share = f"{self.choice.changes:.4f} of those that were given"
+        return [f"changes   {share} are likely to get another class, {self.max_drop:g} may"]
+
     def data(self) -> dict[str, Any]:
         """The same as values that JSON knows."""
-        facts = ("reference", "max_drop", "confidence", "samples", "trials", "seconds")
+        facts = ["reference", "max_drop", "confidence", "samples", "given", "trials", "seconds"]
         return {
             "choice": asdict(self.choice),
             "front": [asdict(candidate) for candidate in self.front],
@@ -124,7 +139,7 @@ class Tuning:
         axes.set_xscale("log")
         axes.set_xlabel("predicted price of one sample")
         axes.set_ylabel("score, simulated")
-        lowest = min(scores, default=0.0)
+        lowest = min([*scores, self.reference - self.max_drop])
         axes.set_ylim(bottom=lowest - 0.1 * (max(self.reference - lowest, 0.01)))
         axes.legend(loc="lower right", frameon=False)
         drawing.savefig(path, dpi=150)

@@ -52,7 +52,12 @@ class Archive:
                 content if isinstance(content, Path) else io.BytesIO(content)
             )
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-            raise ArtifactError("A001", f"not a zip archive, or cut short: {error}") from error
+            raise ArtifactError(
+                "A001",
+                f"not a zip archive, or cut short: {error}",
+                help="copy the file again, or save the model again; `lutra compile` makes one of "
+                "an ONNX model",
+            ) from error
         self._parts = {info.filename: info for info in self._zip.infolist()}
         if len(self._parts) < len(self._zip.infolist()):
             raise ArtifactError("A002", "two parts have one name")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LONG = 60.0
+"""Seconds of key generation of which a warning tells."""
+
 Mode: TypeAlias = Literal["clear", "simulate", "encrypt"]
 Options: TypeAlias = Mapping[str, Any]
 Outputs: TypeAlias = Sequence[Array]
@@ -243,6 +246,12 @@ class Model:
         expected = keygen_seconds(self.circuit_statistics())
         if expected >= 1 and not insecure_test_keys:
             what += f", about {expected:.0f} s"
+        if expected >= LONG:
+            log.warning(
+                "key generation takes about %.0f s and much memory: look-ups of fewer bits "
+                "(`rounding`) make keys smaller",
+                expected,
+            )
         self.progress(what, 0, 1)
         start = perf_counter()
         if insecure_test_keys:

@@ -184,7 +184,8 @@ class _Parser:
 
     def _fail(self, expected: str) -> typing.NoReturn:
         message = f"column {self.start + 1}: {expected} is expected"
-        raise self._marked(PipelineError("P003", message), self.start)
+        way_out = "options stand in braces: `round{bits=5}`" if self.token == "=" else ""
+        raise self._marked(PipelineError("P003", message, help=way_out), self.start)
 
     def _marked(self, error: PipelineError, start: int) -> PipelineError:
         """The error with the text and a mark under the place at fault, unless it has lines."""

@@ -8,6 +8,7 @@ derive from that declaration. Graphs change through `lutra.ir.rewriter.Rewriter`
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from operator import attrgetter, is_
@@ -50,6 +51,11 @@ class Value:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.type.shape
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
     @property
     def int_type(self) -> Int:
@@ -400,6 +406,11 @@ class Module:
     @property
     def decode(self) -> Graph:
         return self.graphs["decode"]
+
+    @property
+    def encrypted(self) -> Graph:
+        """The graph that is computed under encryption, which is `main` until it is partitioned."""
+        return self.circuit if self.partitioned else self.main
 
     def clone(self) -> Module:
         return Module(graph.clone() for graph in self.graphs.values())

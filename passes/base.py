@@ -179,3 +179,12 @@ class Pass:
         """Options that differ from their defaults."""
         values = ((f.name, getattr(self, f.name), f.default) for f in dataclasses.fields(self))
         return {name: value for name, value, default in values if value != default}
+
+
+class CircuitPass(Pass):
+    """Base of passes that change what is computed under encryption, and leave the client's part."""
+
+    def run_module(self, module: Module, context: Context) -> int:
+        rewriter = Rewriter(module.encrypted)
+        self.run(module.encrypted, rewriter, context)
+        return rewriter.changes

@@ -124,8 +124,7 @@ def _trial(
     pipeline.execute(twin, own)
     error = error_of(Program(twin).run(held_out), wanted)
     error = error if math.isfinite(error) else math.inf
-    circuit = twin.circuit if twin.partitioned else twin.main
-    return Trial(name, pipeline.items, error, own.prices.circuit(circuit))
+    return Trial(name, pipeline.items, error, own.prices.circuit(twin.encrypted))
 
 
 def copied(notes: Notes) -> Notes:

@@ -21,11 +21,6 @@ STEP = 0.1
 """How far elements are moved for that, in standard deviations."""
 
 
-def size_of(value: Value) -> int:
-    """Elements of a tensor."""
-    return int(np.prod(value.shape))
-
-
 def rows_of(array: Array) -> Array:
     """Values (samples, *shape) as real numbers [samples, elements]."""
     return array.reshape(len(array), -1).astype(np.float64)
@@ -55,7 +50,7 @@ def _effect(
     rest = cut_out(graph, [value, *others], ends)
     base, *given = Interpreter(graph, [value, *others]).run(probes)
     before = np.concatenate([rows_of(array) for array in rest.run([base, *given])], 1)
-    found = np.zeros(size_of(value))
+    found = np.zeros(value.size)
     steps = STEP * rows_of(base).std(0)
     for element in np.flatnonzero(steps):
         moved = base.reshape(len(base), -1).copy()

@@ -19,7 +19,7 @@ from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.elimination import Fit, Problem
 from lutra.passes.flow import Flow
 from lutra.passes.hidden import Hidden, hidden
-from lutra.passes.importance import importance, rows_of, size_of
+from lutra.passes.importance import importance, rows_of
 from lutra.passes.mixtures import enough
 from lutra.passes.rules_linear import constant, node, reshaped
 
@@ -92,7 +92,7 @@ class Prune(Pass):
 
 
 def _fits(layer: Hidden) -> bool:
-    return size_of(layer.x) + size_of(layer.before) <= SIZE and size_of(layer.after) > 0
+    return layer.x.size + layer.before.size <= SIZE and layer.after.size > 0
 
 
 def affine(graph: Graph, x: Value, values: Sequence[Value]) -> tuple[Array, Array]:
@@ -100,7 +100,7 @@ def affine(graph: Graph, x: Value, values: Sequence[Value]) -> tuple[Array, Arra
 
     a: [elements of x, elements of the values].
     """
-    size = size_of(x)
+    size = x.size
     probes = np.concatenate([np.zeros((1, size)), np.eye(size)]).astype(np.float32)
     found = cut_out(graph, [x], values).run([probes.reshape(-1, *x.shape)])
     rows = np.concatenate([rows_of(array) for array in found], 1)
@@ -120,16 +120,16 @@ def _replace(
     """Let the readers' results come from what is kept, and from x."""
     before = layer.ops[0]
     origins = merge(layer.before.owner.loc, layer.ops[-1].loc)
-    x = reshaped(layer.x, (1, size_of(layer.x)))
+    x = reshaped(layer.x, (1, layer.x.size))
     thin = _thinned(layer, fit.kept, x, first, offset) if len(fit.kept) else None
     if thin is not None:
         rewriter.insert(thin.owner, before=before, loc=origins)
     elif x.owner.graph is None:
         rewriter.insert(x.owner, before=before, loc=origins)
     constants = np.where(np.abs(fit.constant) > NOTHING, fit.constant, 0)
-    ends = np.cumsum([size_of(value) for value in layer.readers])
+    ends = np.cumsum([value.size for value in layer.readers])
     for value, end in zip(layer.readers, ends, strict=True):
-        part = slice(end - size_of(value), end)
+        part = slice(end - value.size, end)
         y = node("MatMul", x, constant((fit.skip / weights)[:, part], np.float32))
         if thin is not None:
             own = node("MatMul", thin, constant((fit.weights / weights)[:, part], np.float32))

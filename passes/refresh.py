@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lutra.ir.core import Graph, Module, Value
+from lutra.ir.core import Graph, Value
 from lutra.ir.ops import Lookup, Max, Movement, Round
 from lutra.ir.rewriter import Rewriter
-from lutra.passes.base import Context, Exact, Pass
+from lutra.passes.base import CircuitPass, Context, Exact
 
 
 @dataclass(frozen=True)
-class RefreshNoise(Pass):
+class RefreshNoise(CircuitPass):
     """Look values up once more, unchanged, where that makes the circuit cheaper.
 
         matmul(max(x, y))    ->    matmul(lookup(max(x, y), [0 1 2 ...]))
@@ -28,12 +28,6 @@ class RefreshNoise(Pass):
 
     name = "refresh"
     contract = Exact
-
-    def run_module(self, module: Module, context: Context) -> int:
-        graph = module.circuit if module.partitioned else module.main
-        rewriter = Rewriter(graph)
-        self.run(graph, rewriter, context)
-        return rewriter.changes
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         price = context.prices.circuit(graph)

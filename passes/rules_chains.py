@@ -7,7 +7,6 @@ functions would take k² steps, and make k² operations on the way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
 
 import numpy as np
 
@@ -54,14 +53,8 @@ def _is_movement(op: Onnx) -> bool:
         return False
     source = op.inputs[0]
     return (
-        source is not None
-        and encrypted_operands(op) == [source]
-        and _size(op.result) <= _size(source)
+        source is not None and encrypted_operands(op) == [source] and op.result.size <= source.size
     )
-
-
-def _size(value: Value) -> int:
-    return prod(value.shape)
 
 
 def _source(op: Onnx) -> Value | None:
@@ -110,7 +103,7 @@ def _part_to_order(chain: Sequence[Onnx]) -> Sequence[Onnx]:
 
 
 def _drops(op: Onnx) -> bool:
-    return _is_movement(op) and any(_size(op.result) < _size(v) for v in encrypted_operands(op))
+    return _is_movement(op) and any(op.result.size < v.size for v in encrypted_operands(op))
 
 
 def _order(chain: Sequence[Onnx], rw: Rewriter) -> None:
@@ -151,12 +144,12 @@ def _places(chain: Sequence[Onnx]) -> dict[Onnx, Ints]:
     Both are counted flat. From the end on, so that every movement is looked at once.
     """
     places: dict[Onnx, Ints] = {}
-    index = np.arange(_size(chain[-1].result))
+    index = np.arange(chain[-1].result.size)
     for op in reversed(chain):
         if not is_function(op):
             if op.op_type not in RESHAPES:
                 index = _moved_from(op).reshape(-1)[index]
-        elif any(value.clear and _size(value) > 1 for value in op.operands):
+        elif any(value.clear and value.size > 1 for value in op.operands):
             places[op] = index
     return places
 
@@ -164,7 +157,7 @@ def _places(chain: Sequence[Onnx]) -> dict[Onnx, Ints]:
 def _moved_from(move: Onnx) -> Ints:
     source = encrypted_operands(move)[0]
     if move.op_type == "Transpose":
-        index = np.arange(_size(source)).reshape(source.shape)
+        index = np.arange(source.size).reshape(source.shape)
         return index.transpose(move.attrs.get("perm"))
     return index_maps(move, source.shape)[0]
 

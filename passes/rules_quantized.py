@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -104,7 +102,8 @@ def quantize_before_movement(op: Dequantize, rw: Rewriter) -> Outcome:
         return no("elements are quantized differently")
     if all(map(at_client, sources)):
         return no("the client does it before encryption")
-    if trait(move) is Trait.STRUCTURAL and _size(move.results[0]) < sum(map(_size, sources)):
+    read = sum(source.size for source in sources)
+    if trait(move) is Trait.STRUCTURAL and move.results[0].size < read:
         return no("it drops elements, which then need no look-up")
 
     def on_grid(value: Value | None) -> Value | None:
@@ -170,10 +169,6 @@ def _moves_only(move: Onnx, sources: list[Value]) -> bool:
     if move.op_type == "Concat":
         return not others
     return sources == [move.inputs[0]] and all(constant_of(v) is not None for v in others)
-
-
-def _size(value: Value) -> int:
-    return math.prod(value.shape)
 
 
 QUANTIZED_RULES = (

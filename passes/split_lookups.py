@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lutra.ir.core import Graph, Module, Value
+from lutra.ir.core import Graph, Value
 from lutra.ir.errors import VerifyError
 from lutra.ir.ops import Add, AddClear, Assume, Lookup, Round, Sub
 from lutra.ir.ops.tables import NEGACYCLIC
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.verifier import verify_graph
-from lutra.passes.base import Context, Lossy, Pass
+from lutra.passes.base import CircuitPass, Context, Lossy
 from lutra.passes.splits import Split, split
 
 GROWTH = 2.0**16
@@ -24,7 +24,7 @@ WIDEST = 12
 
 
 @dataclass(frozen=True)
-class SplitLookUps(Pass):
+class SplitLookUps(CircuitPass):
     """Compute large look-ups by three small ones, where that is cheaper.
 
     For functions that are straight but for one kink, such as ReLU, with n-bit inputs i:
@@ -46,12 +46,6 @@ class SplitLookUps(Pass):
     name = "split-lookups"
     contract = Lossy
     error: float = 0.01
-
-    def run_module(self, module: Module, context: Context) -> int:
-        graph = module.circuit if module.partitioned else module.main
-        rewriter = Rewriter(graph)
-        self.run(graph, rewriter, context)
-        return rewriter.changes
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         found = list(self._found(graph, context))

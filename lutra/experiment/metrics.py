@@ -48,7 +48,7 @@ class Compiled:
     @property
     def circuit(self) -> Graph:
         """The circuit, or the only graph where the pipeline does not partition."""
-        return self.module.circuit if self.module.partitioned else self.module.main
+        return self.module.encrypted
 
     @cached_property
     def program(self) -> Program:

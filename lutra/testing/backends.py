@@ -55,5 +55,5 @@ def check_backends(
 def _graph(circuit: str | Graph | Module) -> Graph:
     module = parse_module(circuit) if isinstance(circuit, str) else circuit
     if isinstance(module, Module):
-        return module.circuit if module.partitioned else module.main
+        return module.encrypted
     return module

@@ -23,6 +23,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from math import isfinite
 from pathlib import Path
 
 from rich.console import Console
@@ -97,7 +98,8 @@ def cheapest(rows: Sequence[Row]) -> Iterator[str]:
     """A Markdown table: the cheapest trials of each model within 1 and 3 points of the floats."""
     yield "| model | float | points | weights | activations | rounding | accuracy | price |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    measured = [row for row in rows if "price" in row and "accuracy" in row]
+    priced = (row for row in rows if "price" in row and "accuracy" in row)
+    measured = [row for row in priced if isfinite(float(row["price"]))]  # else no parameters
     for model, points in itertools.product(dict.fromkeys(row["model"] for row in rows), (1, 3)):
         good = [row for row in measured if row["model"] == model and _lost(row) <= points]
         if good:

@@ -141,7 +141,9 @@ def _sites(op: Op) -> Iterator[LookUpSite]:
 
 
 def _site(op: Op) -> LookUpSite | None:
-    if not isinstance(op, Lookup | Max | Mul):
+    if not isinstance(op, Lookup | Max | Mul) or op.result.clear:
+        return None
+    if isinstance(op, Mul) and not op.squared():
         return None
     bits, size = op.index_bits, op.result.int_type.size
     source = op.x.owner

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from enum import IntEnum
 from operator import attrgetter, is_
 from typing import Any, ClassVar, TypeVar
 
@@ -25,20 +26,42 @@ OPS: dict[str, type[Op]] = {}
 T = TypeVar("T", bound="Op")
 
 
-class Value:
-    """The result of an operation. `users` are the operations that read it, each named once.
+class Secrecy(IntEnum):
+    """Who knows a value.
 
-    clear: whether it is known at compile time: a constant, or a function of constants alone.
+    CONSTANT   everybody, at compile time: a constant, or a function of constants alone.
+    CLEAR      the server, at run time: a function of inputs that the user chose to leave clear.
+    ENCRYPTED  the client alone.
     """
 
-    __slots__ = ("__weakref__", "_users", "clear", "index", "owner", "type")
+    CONSTANT = 0
+    CLEAR = 1
+    ENCRYPTED = 2
 
-    def __init__(self, owner: Op, index: int, type: Type, clear: bool = False) -> None:
+
+class Value:
+    """The result of an operation. `users` are the operations that read it, each named once."""
+
+    __slots__ = ("__weakref__", "_users", "index", "owner", "secrecy", "type")
+
+    def __init__(
+        self, owner: Op, index: int, type: Type, secrecy: Secrecy = Secrecy.ENCRYPTED
+    ) -> None:
         self.owner = owner
         self.index = index
         self.type = type
-        self.clear = clear
+        self.secrecy = secrecy
         self._users: dict[Op, None] = {}
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is known at compile time."""
+        return self.secrecy is Secrecy.CONSTANT
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is computed at run time from inputs that are clear by the user's choice."""
+        return self.secrecy is Secrecy.CLEAR
 
     @property
     def users(self) -> list[Op]:
@@ -105,8 +128,8 @@ class Op:
         self._make_results(self.result_types())
 
     def _make_results(self, types: tuple[Type, ...]) -> None:
-        clear = self.is_clear()
-        self.results = tuple([Value(self, i, type, clear) for i, type in enumerate(types)])
+        secrecy = self.secrecy()
+        self.results = tuple([Value(self, i, type, secrecy) for i, type in enumerate(types)])
 
     # --- what a subclass declares ---------------------------------------------------------------
     def normalise(self) -> None:
@@ -116,9 +139,14 @@ class Op:
         """Types of the results, with exact ranges: from fields and operands' types, no more."""
         raise NotImplementedError(self.opname)
 
-    def is_clear(self) -> bool:
+    def is_constant(self) -> bool:
         """Whether the results are known at compile time."""
         return False
+
+    def is_clear(self) -> bool:
+        """Whether the results depend on clear inputs, and on constants, alone."""
+        secrecies = [value.secrecy for value in self.operands]
+        return max(secrecies, default=Secrecy.CONSTANT) is Secrecy.CLEAR
 
     def check(self) -> Iterator[str]:
         """Yield what is wrong with operands and attributes."""
@@ -149,6 +177,12 @@ class Op:
         """Fields and operands' types. All are immutable: the same objects give the same result."""
         types = [value.type for value in self.operands]
         return (type(self), *types, *[getattr(self, name) for name in self.attribute_fields])
+
+    def secrecy(self) -> Secrecy:
+        """Who knows the results."""
+        if self.is_constant():
+            return Secrecy.CONSTANT
+        return Secrecy.CLEAR if self.is_clear() else Secrecy.ENCRYPTED
 
     @property
     def result(self) -> Value:
@@ -339,14 +373,18 @@ class Graph:
 
 @op("input")
 class Input(Op):
-    """A graph's parameter."""
+    """A graph's parameter. Unless it is `clear`, the server never sees it."""
 
     pure = False
     name: str
     type: Type
+    clear: bool = False
 
     def infer(self) -> Type:
         return self.type
+
+    def is_clear(self) -> bool:
+        return self.clear
 
     def check(self) -> Iterator[str]:
         if isinstance(self.type, Int) and self.type.lo.size > 1:

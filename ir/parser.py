@@ -7,7 +7,7 @@
     item      = value | "none" | NAME "=" attribute
     attribute = number | STRING | "true" | "false" | list | map | "@" NAME
               | DTYPE list | DTYPE "(" number ")" | DTYPE "[" shape "]" "(" ")"
-    type      = "u4[1x2] in [0, 15]" | "float32[1x2]"
+    type      = [ "clear" ] ( "u4[1x2] in [0, 15]" | "float32[1x2]" )
 
 `#` starts a comment. Types are read for inputs and ONNX nodes; elsewhere they are derived from the
 operation, and a printed type that differs is an error.
@@ -28,6 +28,7 @@ from lutra.ir import registry
 from lutra.ir.core import Graph, Input, Module, Op, Value
 from lutra.ir.errors import Error, PipelineError, TextError, VerifyError, did_you_mean
 from lutra.ir.ops.onnx import Onnx
+from lutra.ir.text import text_of_type
 from lutra.ir.tokens import TokenReader, kind_of
 from lutra.ir.types import Array, Int, Tensor, Type
 
@@ -95,7 +96,7 @@ class _Parser(TokenReader):
                 types[0], f"{op.opname} has {len(op.results)} results, {len(types)} types stand"
             )
         for at, value in zip(types, op.results, strict=False):
-            self._compare(at, value.type)
+            self._compare(at, value)
         self.values.update(zip(results, op.results, strict=False))
 
     def _results(self) -> list[str]:
@@ -210,13 +211,20 @@ class _Parser(TokenReader):
 
     def _type(self, at: int) -> Type:
         try:
-            return _type(self.tokens[at])
+            return _type(_unmarked(self.tokens[at]))
         except (Error, TypeError) as error:
             self._fail(at, error.message if isinstance(error, Error) else str(error))
 
-    def _compare(self, at: int, derived: Type) -> None:
-        if self.tokens[at] != str(derived) and str(self._type(at)) != str(derived):
-            self._fail(at, f"the type is {derived}, not {self._type(at)}")
+    def _compare(self, at: int, value: Value) -> None:
+        derived = text_of_type(value)
+        if self.tokens[at] != derived:
+            mark = "clear " if self._is_clear(at) else ""
+            found = f"{mark}{self._type(at)}"
+            if found != derived:
+                self._fail(at, f"the type is {derived}, not {found}")
+
+    def _is_clear(self, at: int) -> bool:
+        return _unmarked(self.tokens[at]) != self.tokens[at]
 
     def _locations(self) -> tuple[str, ...]:
         names = [self._string()]
@@ -243,7 +251,7 @@ class _Parser(TokenReader):
                     self._fail(head, "an input reads `%name = input : type`")
                 name = results[0][1:]
                 name = self._unquote(head, name) if name[:1] == '"' else name
-                return Input(name, self._type(types[0]))
+                return Input(name, self._type(types[0]), self._is_clear(types[0]))
             if kind.startswith("onnx."):
                 domain = attributes.pop("domain", "")
                 tensors = typing.cast("tuple[Tensor, ...]", tuple(map(self._type, types)))
@@ -318,6 +326,11 @@ def _number(text: str) -> int | float:
         return int(text)
     except ValueError:
         return float(text)
+
+
+def _unmarked(text: str) -> str:
+    """The text of a type without the mark of clear values."""
+    return text[len("clear") :].lstrip() if text.startswith("clear") else text
 
 
 @lru_cache(maxsize=1024)

@@ -55,6 +55,7 @@ REACH: dict[type[Op], Callable[..., int]] = {
     ops.Halve: lambda op, x: (x + 1) // 2,
     ops.Sum: lambda op, x: x * math.prod(op.x.shape) // max(1, math.prod(op.result.shape)),
     ops.MatMul: lambda op, x: x * _outputs(op.w, (-2,)),
+    ops.MatMulValues: lambda op, x, y: x * y * op.x.shape[-1],
     ops.Conv: lambda op, x: x * _outputs(op.w, tuple(range(1, op.w.ndim))),
     ops.Round: lambda op, x: (x + (1 << op.lsbs - 1)) // (1 << op.lsbs),
     ops.Lookup: lambda op, x: int(largest(op.table)),

@@ -42,10 +42,10 @@ class Rewriter:
                 self._listener(op)
 
     # --- building -------------------------------------------------------------------------------
-    def input(self, name: str, type: Type) -> Value:
+    def input(self, name: str, type: Type, clear: bool = False) -> Value:
         """Add a parameter behind the ones there are."""
         first = next((node for node in self.graph.ops if not isinstance(node, Input)), None)
-        return self.insert(Input(name, type), before=first).result
+        return self.insert(Input(name, type, clear), before=first).result
 
     def insert(self, node: T, *, before: Op | None = None, loc: tuple[str, ...] = ()) -> T:
         """Insert an operation, and first the detached ones that it reads; returns it.
@@ -109,7 +109,7 @@ class Rewriter:
         for user in users:
             self._substitute(user, old, new)
         same = new.type is old.type or new.type == old.type
-        if not same or new.clear != old.clear:
+        if not same or new.secrecy != old.secrecy:
             self._retype(new.owner, users)
         self.changes += 1
         self.graph.version += 1
@@ -164,10 +164,10 @@ class Rewriter:
         while pending and node is not None:
             if node in pending:
                 pending.remove(node)
-                clear = node.is_clear()
+                secrecy = node.secrecy()
                 for value, type in zip(node.results, _types(node), strict=True):
-                    if value.type != type or value.clear != clear:
-                        value.type, value.clear = type, clear
+                    if value.type != type or value.secrecy != secrecy:
+                        value.type, value.secrecy = type, secrecy
                         pending.update(value.users)
                 self._touch(node, *pending)
             node = node._next

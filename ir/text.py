@@ -1,10 +1,13 @@
 """The textual form of graphs: dump, test language and bug report at once (see `lutra.ir.parser`).
 
     %x = input : u4[1x2] in [0, 15]
+    %m = input : clear u2[1x2] in [0, 3]
     %0 = matmul %x, w=[[3, -2], [1, -4]] : i8[1x2] in [-90, 60]  loc "/fc1/Gemm"
-    return %0
+    %1 = add %0, %m : i8[1x2] in [-90, 63]
+    return %1
 
-Types are printed for the reader and derived again by the parser, so that they cannot lie.
+Types are printed for the reader and derived again by the parser, so that they cannot lie. Before
+that of an input, `clear` says that it is not encrypted; before others it is derived like the type.
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ class Printer:
         parts += [f"{k}={self.attribute(v, tag)}" for k, v in self._attributes(op).items()]
         text = f"{head} {', '.join([part for part in parts if part])}".rstrip()
         if results:
-            text = f"{results} = {text} : {', '.join([str(value.type) for value in op.results])}"
+            text = f"{results} = {text} : {', '.join(map(text_of_type, op.results))}"
         if op.loc:
             text += f"  loc {', '.join(map(_quoted, op.loc))}"
         return text
@@ -143,6 +146,11 @@ _quoted = json.JSONEncoder().encode
 def _default(op: Op, name: str) -> Any:
     """An attribute's default value, which a dataclass keeps in the class; None if it has none."""
     return getattr(type(op), name, None)
+
+
+def text_of_type(value: Value) -> str:
+    """What stands behind the colon."""
+    return f"clear {value.type}" if value.clear else str(value.type)
 
 
 def text_of_op(op: Op) -> str:

@@ -10,7 +10,7 @@ from lutra.ir.errors import TextError
 _NUMBER = r"-?(?:\d+\.?\d*(?:e[-+]?\d+)?|inf\b|nan\b)"
 _TOKEN = re.compile(
     rf"""(?:\s|\#[^\n]*)*
-      ( (?:[ui]\d+|float\d+|bfloat16|u?int\d+|bool|str\d*|object)\[(?:\d+(?:x\d+)*)?\]
+      ( (?:clear\s+)?(?:[ui]\d+|float\d+|bfloat16|u?int\d+|bool|str\d*|object)\[(?:\d+(?:x\d+)*)?\]
             (?:\s+in\s+\[\s*-?\d+\s*,\s*-?\d+\s*\])?(?=\s*(?:[,:\n}}()]|loc|\#|$))
       | %[\w.]+ | %"(?:[^"\\]|\\.)*"
       | {_NUMBER}

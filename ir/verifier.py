@@ -13,7 +13,7 @@ def verify(module: Module) -> None:
     """Raise VerifyError (V001, V002) unless every graph is valid.
 
     Operands are defined above their users, use-lists are right, each operation's own checks hold,
-    types and what is clear are as the operation derives them, inputs have names of their own, and
+    types and who knows what are as the operation derives them, inputs have names of their own, and
     the last operation, no other, is `return`.
     """
     for graph in module.graphs.values():
@@ -54,12 +54,13 @@ def _check_results(graph: Graph, op: Op) -> None:
     types = op.result_types()
     if len(types) != len(op.results):
         _fail("V001", graph, op, f"{len(types)} results derived, {len(op.results)} present")
-    clear = op.is_clear()
+    secrecy = op.secrecy()
     for value, type in zip(op.results, types, strict=True):
         if value.type != type:
             _fail("V001", graph, op, f"the type is {value.type}, derived is {type}")
-        if value.clear != clear:
-            _fail("V001", graph, op, f"clear is {value.clear}, derived is {clear}")
+        if value.secrecy != secrecy:
+            names = value.secrecy.name.lower(), secrecy.name.lower()
+            _fail("V001", graph, op, f"the result is {names[0]}, derived is {names[1]}")
 
 
 def _find_false_user(graph: Graph) -> None:

@@ -46,5 +46,5 @@ class Canonicalize(Pass):
             with rewriter.listening(changed.setdefault):
                 FoldConstants().run(graph, rewriter, context)
                 eliminate_dead_code(graph, rewriter)
-            encrypted = [value for op in changed for value in op.results if not value.clear]
+            encrypted = [value for op in changed for value in op.results if not value.constant]
             look_at = changed | dict.fromkeys(user for value in encrypted for user in value.users)

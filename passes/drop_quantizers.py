@@ -34,7 +34,7 @@ class DropQuantizers(Pass):
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         for op in list(graph.of(Dequantize)):
-            floats = _weights(op) if op.result.clear else _clipped(op)
+            floats = _weights(op) if op.result.constant else _clipped(op)
             if floats is not None:
                 rewriter.replace(op, floats)
         eliminate_dead_code(graph, rewriter)

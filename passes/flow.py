@@ -16,14 +16,14 @@ from lutra.ir.types import Array, Tensor
 AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
-def is_clear(value: Value) -> bool:
+def is_constant(value: Value) -> bool:
     """Whether a value is known at compile time: constants, and what depends on them alone."""
-    return value.clear
+    return value.constant
 
 
 def encrypted_operands(op: Op) -> list[Value]:
     """Operands that are not known at compile time."""
-    return [value for value in op.operands if not value.clear]
+    return [value for value in op.operands if not value.constant]
 
 
 def _is(op: Op, *kinds: Trait) -> bool:
@@ -79,7 +79,7 @@ class Flow:
         merged = frozenset[Value]().union(*(self.sources[value] for value in operands))
         elementwise = isinstance(op, Observe) or (_is(op, Trait.ELEMENTWISE) and len(merged) <= 1)
         for value in op.results:
-            alone = not elementwise and not is_clear(value)
+            alone = not elementwise and not is_constant(value)
             self.sources[value] = frozenset({value}) if alone else merged
         computable = isinstance(op, Onnx | Observe) and not self.is_linear(op)
         if isinstance(op, Input) or (computable and self.client.issuperset(operands)):
@@ -121,7 +121,7 @@ class Flow:
     def meets(self, op: Op) -> bool:
         """Whether two encrypted values meet in an operation, which is no function of one."""
         floats = len(op.operands) == 2 and all(v.type == op.result.type for v in op.operands)
-        return floats and not is_clear(op.result) and self._joins(op.result)
+        return floats and not is_constant(op.result) and self._joins(op.result)
 
     def _joins(self, value: Value) -> bool:
         """Whether a value is no function of the elements of one other value."""
@@ -139,7 +139,7 @@ class Flow:
         have; maxima need narrower ones, and with `narrow` such results are roots as well.
         """
         op = value.owner
-        if is_clear(value) or isinstance(op, Dequantize | Observe):
+        if is_constant(value) or isinstance(op, Dequantize | Observe):
             return
         if self.moves_integers(op):
             for operand in encrypted_operands(op):

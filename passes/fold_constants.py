@@ -31,15 +31,15 @@ class FoldConstants(Pass):
             if isinstance(op, Onnx) and (array := _regrouped(op)) is not None:
                 _insert(rewriter, op.result, array)
                 rewriter.erase(op)
-        clear: set[Value] = set()
+        known: set[Value] = set()
         folded: list[Op] = []
         for op in graph.ops:
-            if not all(value.clear for value in op.results):
+            if not all(value.constant for value in op.results):
                 continue
             if isinstance(op, Constant):
-                clear.add(op.result)
-            elif _is_function(op) and clear.issuperset(op.operands):
-                clear.update(op.results)
+                known.add(op.result)
+            elif _is_function(op) and known.issuperset(op.operands):
+                known.update(op.results)
                 folded.append(op)
         if not folded:
             return
@@ -63,7 +63,7 @@ def _regrouped(op: Onnx) -> Array | None:
 
     So no weight is copied that is only transposed. None for what needs computing.
     """
-    if op.op_type not in REGROUPING or op.domain or not op.result.clear:
+    if op.op_type not in REGROUPING or op.domain or not op.result.constant:
         return None
     array = constant_of(op.operands[0])
     if array is None:

@@ -15,7 +15,7 @@ from lutra.ir.types import Array, Ints, Shape
 from lutra.passes.affine import clear_value
 from lutra.passes.base import Context, Exact, Pass
 from lutra.passes.dce import eliminate_dead_code
-from lutra.passes.flow import is_clear
+from lutra.passes.flow import is_constant
 from lutra.passes.regions import Region, regions
 
 
@@ -86,13 +86,13 @@ def _channels(region: Region) -> Shape:
         shapes += [grid.scale.shape, grid.zero_point.shape]
     shapes.append(region.source.offset.shape)
     for op in region.ops:
-        shapes += [value.shape for value in op.operands if is_clear(value)]
+        shapes += [value.shape for value in op.operands if is_constant(value)]
     return np.broadcast_shapes(*shapes)
 
 
 def _run(region: Region, x: Array) -> Array:
     """The region's float operations on x, in onnxruntime."""
-    reads = dict.fromkeys(v for op in region.ops for v in op.operands if is_clear(v))
+    reads = dict.fromkeys(v for op in region.ops for v in op.operands if is_constant(v))
     constants = [Constant(_tensor(value)) for value in reads]
     mapping = dict(zip(reads, (constant.result for constant in constants), strict=True))
     copies = []
@@ -107,5 +107,5 @@ def _run(region: Region, x: Array) -> Array:
 
 def _tensor(value: Value) -> Array:
     array = clear_value(value)
-    assert array is not None  # is_clear(value) says so
+    assert array is not None  # is_constant(value) says so
     return array

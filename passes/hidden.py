@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lutra.ir.core import Graph, Op, Value
 from lutra.ir.ops import Onnx, constant_of
 from lutra.ir.traits import Trait, trait
-from lutra.passes.flow import Flow, affine_constant, encrypted_operands, is_clear
+from lutra.passes.flow import Flow, affine_constant, encrypted_operands, is_constant
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def hidden(graph: Graph, flow: Flow) -> Iterator[Hidden]:
     """All such functions of a canonicalized graph, in the order of what they read."""
     regions: dict[Value, list[Value]] = {}
     for value, sources in flow.sources.items():
-        if len(sources) == 1 and value not in sources and not is_clear(value):
+        if len(sources) == 1 and value not in sources and not is_constant(value):
             (before,) = sources
             regions.setdefault(before, []).append(value)
     for before, inside in regions.items():
@@ -52,7 +52,7 @@ def _hidden(before: Value, inside: list[Value], flow: Flow) -> Hidden | None:
 
 def _can_be_thinned(op: Op) -> bool:
     """Whether an operation of a function can be made for some of the elements."""
-    known = all(constant_of(v) is not None for v in op.operands if is_clear(v))
+    known = all(constant_of(v) is not None for v in op.operands if is_constant(v))
     return isinstance(op, Onnx) and len(op.results) == 1 and known
 
 

@@ -74,7 +74,7 @@ def _quantized_layers(graph: Graph) -> Iterator[Op]:
 
 
 def _is_quantized_constant(value: Value) -> bool:
-    stack = [value.owner] if value.clear else []
+    stack = [value.owner] if value.constant else []
     while stack:
         op = stack.pop()
         if isinstance(op, Quantize | IntConstant):

@@ -11,7 +11,7 @@ from lutra.ir.interpreter import Interpreter
 from lutra.ir.traits import WEIGHTED
 from lutra.ir.types import Array
 from lutra.passes.cut_out import cut_out
-from lutra.passes.flow import is_clear, is_onnx
+from lutra.passes.flow import is_constant, is_onnx
 
 PROBES = 64
 """Samples on which it is measured how much an element matters for the results."""
@@ -67,7 +67,7 @@ def _ends(graph: Graph) -> list[Value]:
     found = []
     for op in reversed(list(graph.ops)):
         behind = any(user in read for value in op.results for user in value.users)
-        weighted = is_onnx(op, *WEIGHTED) and not is_clear(op.results[0])
+        weighted = is_onnx(op, *WEIGHTED) and not is_constant(op.results[0])
         if weighted and not behind:
             found.append(op.results[0])
         if weighted or behind:
@@ -82,6 +82,6 @@ def _beside(graph: Graph, value: Value, ends: Sequence[Value]) -> list[Value]:
         if moved.isdisjoint(op.operands):
             continue
         moved.update(op.results)
-        found.update((v, None) for v in op.operands if v not in moved and not is_clear(v))
+        found.update((v, None) for v in op.operands if v not in moved and not is_constant(v))
     found.update((end, None) for end in ends if end not in moved)
     return list(found)

@@ -11,7 +11,7 @@ from lutra.ir.ops import Dequantize, Quantize
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Int
 from lutra.passes.base import Context, Exact, Pass
-from lutra.passes.flow import is_clear
+from lutra.passes.flow import is_constant
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _classify(main: Graph) -> dict[Op, str]:
                     help="run `fuse` before `partition`",
                 )
             kinds[op] = "encode"
-        elif isinstance(op, Input) or (op.results and all(map(is_clear, op.results))):
+        elif isinstance(op, Input) or (op.results and all(map(is_constant, op.results))):
             kinds[op] = "encode"
         elif isinstance(op, Dequantize | Return):
             kinds[op] = "decode"

@@ -10,7 +10,7 @@ from lutra.ir.ops import Onnx
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import WEIGHTED
 from lutra.ir.types import Array
-from lutra.passes.flow import Flow, encrypted_operands, is_clear, is_onnx
+from lutra.passes.flow import Flow, encrypted_operands, is_constant, is_onnx
 
 
 class Probe:
@@ -42,7 +42,7 @@ class Probe:
 
     def _copied(self, op: Op) -> Value:
         for value in op.operands:
-            if value not in self._twins and is_clear(value):
+            if value not in self._twins and is_constant(value):
                 self._copied(value.owner)
         twin = self._rewriter.insert(op.copy(self._twins), loc=op.loc)
         self._twins.update(zip(op.results, twin.results, strict=True))

@@ -13,7 +13,7 @@ from lutra.ir.ops import Dequantize, Observe, Onnx, Quantize
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import Trait, trait
 from lutra.passes.affine import dequantized
-from lutra.passes.flow import is_clear
+from lutra.passes.flow import is_constant
 from lutra.passes.rules_linear import constant, node
 
 
@@ -48,7 +48,7 @@ def _reads(sink: Quantize) -> tuple[list[Dequantize], dict[Op, None]]:
         source = dequantized(value)
         if source is not None:
             sources[source] = None
-        elif value.owner not in seen and not is_clear(value):
+        elif value.owner not in seen and not is_constant(value):
             seen[value.owner] = None
             stack += value.owner.operands
     return list(sources), seen

@@ -39,9 +39,9 @@ def is_function(op: Onnx) -> bool:
     return (
         trait(op) is Trait.ELEMENTWISE
         and len(op.results) == 1
-        and not op.result.clear
+        and not op.result.constant
         and all(
-            constant_of(value) is not None if value.clear else value.shape == op.result.shape
+            constant_of(value) is not None if value.constant else value.shape == op.result.shape
             for value in op.operands
         )
     )
@@ -149,7 +149,7 @@ def _places(chain: Sequence[Onnx]) -> dict[Onnx, Ints]:
         if not is_function(op):
             if op.op_type not in RESHAPES:
                 index = _moved_from(op).reshape(-1)[index]
-        elif any(value.clear and value.size > 1 for value in op.operands):
+        elif any(value.constant and value.size > 1 for value in op.operands):
             places[op] = index
     return places
 

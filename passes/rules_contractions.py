@@ -11,7 +11,7 @@ import numpy as np
 from lutra.ir.core import Value
 from lutra.ir.ops import Onnx
 from lutra.ir.rewriter import Rewriter
-from lutra.passes.flow import is_clear
+from lutra.passes.flow import is_constant
 from lutra.passes.rules import Outcome, no, on
 from lutra.passes.rules_linear import constant, node, reshaped
 
@@ -22,7 +22,7 @@ def conv_transpose_to_conv(op: Onnx, rw: Rewriter) -> Outcome:
 
     Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), section 4.
     """
-    if is_clear(op.result):
+    if is_constant(op.result):
         return no("no encrypted value is convolved")
     x, w = op.operands[:2]
     kernel, space, group = w.shape[2:], len(w.shape) - 2, op.attrs.get("group", 1)
@@ -130,7 +130,7 @@ class Labelled:
 @on("Einsum")
 def einsum_to_matmul(op: Onnx, rw: Rewriter) -> Outcome:
     """Einsum(x, w, ...) -> MatMul(x', w'), axes in order and apart: batch, rows, summed, columns"""
-    if is_clear(op.result):
+    if is_constant(op.result):
         return no("no encrypted value is summed")
     terms, result = _equation(op)
     values = [_diagonal(v, letters) for v, letters in zip(op.operands, terms, strict=True)]
@@ -140,7 +140,7 @@ def einsum_to_matmul(op: Onnx, rw: Rewriter) -> Outcome:
             largest[letter] = max(size, largest.get(letter, 1))
     values = [labelled.expanded(largest) for labelled in values]
     # What is clear is multiplied first, so that encrypted values meet fewer times.
-    values.sort(key=lambda labelled: not is_clear(labelled.value))
+    values.sort(key=lambda labelled: not is_constant(labelled.value))
     total = values[0]
     for index, other in enumerate(values[1:], 2):
         later = "".join(labelled.letters for labelled in values[index:])
@@ -185,7 +185,7 @@ def _diagonal(value: Value, letters: str) -> Labelled:
 
 def _contracted(x: Labelled, y: Labelled, kept: str) -> Labelled:
     """The product of two values, summed over letters that nothing else reads."""
-    if is_clear(x.value) and not is_clear(y.value):
+    if is_constant(x.value) and not is_constant(y.value):
         x, y = y, x
     x = x.summed(kept + y.letters)
     y = y.summed(kept + x.letters)

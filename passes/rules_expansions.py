@@ -36,7 +36,7 @@ def function_before_expansion(op: Onnx, rw: Rewriter) -> Outcome:
     index = np.arange(prod(shape)).reshape(shape)
     for moves in reversed(levels):
         index = index.reshape(-1)[index_maps(moves[0], index.shape)[0]]
-    clear = {value: _before(value, index, sources[0]) for value in op.operands if value.clear}
+    clear = {value: _before(value, index, sources[0]) for value in op.operands if value.constant}
     if any(value is None for value in clear.values()):
         return no("copies of one element meet different constants")
     moved = {move.result: source for move, source in zip(levels[0], sources, strict=True)}

@@ -9,7 +9,7 @@ from lutra.ir.ops import Onnx, constant_of, scalar_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import NONDECREASING, Trait, trait
 from lutra.ir.types import Tensor
-from lutra.passes.flow import AFFINE, affine_constant, encrypted_operands, is_clear, is_onnx
+from lutra.passes.flow import AFFINE, affine_constant, encrypted_operands, is_constant, is_onnx
 from lutra.passes.rules import Outcome, no, on
 from lutra.passes.rules_axes import AXIS_RULES
 from lutra.passes.rules_chains import movement_before_elementwise
@@ -35,11 +35,11 @@ def drop_identity(op: Onnx, rw: Rewriter) -> Outcome:
 def negation_to_factor(op: Onnx, rw: Rewriter) -> Outcome:
     """-x -> x * -1 and c - x -> x * -1 + c, which linear operators take in"""
     x = op.operands[-1]
-    if is_clear(x) or x.type != Tensor(op.results[0].shape):
+    if is_constant(x) or x.type != Tensor(op.results[0].shape):
         return no("not the negation of a float value")
     if op.op_type == "Neg":
         rw.replace(op, node("Mul", x, constant(-1, np.float32)))
-    elif not is_clear(op.operands[0]):
+    elif not is_constant(op.operands[0]):
         return no("it subtracts two encrypted values")
     else:
         rw.replace(op, node("Add", node("Mul", x, constant(-1, np.float32)), op.operands[0]))
@@ -125,7 +125,7 @@ def _nondecreasing_in(op: Onnx) -> Value | None:
 
 def _is_uniform(op: Onnx, rank: int) -> bool:
     """Whether constants of an operation vary along no axis but samples and channels."""
-    shapes = [value.shape for value in op.operands if value.clear]
+    shapes = [value.shape for value in op.operands if value.constant]
     return all(size == 1 for shape in shapes for size in shape[max(0, len(shape) - rank + 2) :])
 
 

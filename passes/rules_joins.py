@@ -30,7 +30,7 @@ def extremes_of_two(op: Onnx, rw: Rewriter) -> Outcome:
         return no("it has no more than two operands")
     if any(value.type != op.result.type for value in encrypted_operands(op)):
         return no("a broadcast is not explicit yet")
-    first, *rest = sorted(op.operands, key=lambda value: value.clear)
+    first, *rest = sorted(op.operands, key=lambda value: value.constant)
     for value in rest:
         first = node(op.op_type, first, value)
     rw.replace(op, first)
@@ -115,7 +115,7 @@ def quotient_by_product(op: Onnx, rw: Rewriter) -> Outcome:
     if not _meet(op):
         return no("no encrypted values meet here")
     x, y = op.operands
-    if x.clear or x.type != op.result.type:
+    if x.constant or x.type != op.result.type:
         return no("it divides no encrypted float")
     rw.replace(op, node("Mul", x, node("Reciprocal", y)))
     return None
@@ -125,7 +125,7 @@ def quotient_by_product(op: Onnx, rw: Rewriter) -> Outcome:
 def reduction_to_pool(op: Onnx, rw: Rewriter) -> Outcome:
     """ReduceMax(x) -> GlobalMaxPool(x as [1, kept, reduced]), ReduceMin(x) -> -ReduceMax(-x)"""
     x, axes = op.input(0), constant_of(op.input(1))
-    if x is None or x.clear or x.type != Tensor(x.shape):
+    if x is None or x.constant or x.type != Tensor(x.shape):
         return no("no encrypted floats are reduced")
     if op.input(1) is not None and axes is None:
         return no("its axes are not constant")

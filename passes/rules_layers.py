@@ -12,7 +12,7 @@ from lutra.ir.core import Value
 from lutra.ir.ops import Onnx, constant_of
 from lutra.ir.rewriter import Rewriter, merge
 from lutra.ir.types import Array
-from lutra.passes.flow import affine_constant, is_clear, is_onnx
+from lutra.passes.flow import affine_constant, is_constant, is_onnx
 from lutra.passes.lower_movement import index_maps
 from lutra.passes.rules import Outcome, no, on
 from lutra.passes.rules_linear import LINEAR_WITH_WEIGHTS, constant, node
@@ -30,7 +30,7 @@ def layer_and_term(value: Value) -> tuple[Onnx, Array, Array] | None:
     if not isinstance(op, Onnx) or not is_onnx(op, *LINEAR_WITH_WEIGHTS) or op.input(2) is not None:
         return None
     weights = constant_of(op.inputs[1])
-    return None if weights is None or is_clear(op.result) else (op, weights, term)
+    return None if weights is None or is_constant(op.result) else (op, weights, term)
 
 
 def layer_like(

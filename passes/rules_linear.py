@@ -12,7 +12,7 @@ from lutra.ir.core import Op, Value
 from lutra.ir.ops import Constant, Onnx, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array
-from lutra.passes.flow import affine_constant, is_clear, is_onnx
+from lutra.passes.flow import affine_constant, is_constant, is_onnx
 from lutra.passes.rules import Outcome, no, on
 
 LINEAR_WITH_WEIGHTS = ("Conv", "MatMul")
@@ -62,7 +62,7 @@ def gemm_to_matmul(gemm: Onnx, rw: Rewriter) -> Outcome:
 def matmul_of_matrices(matmul: Onnx, rw: Rewriter) -> Outcome:
     """MatMul(x, w) -> Reshape(MatMul(x', w')): matrices for vectors, as many axes in x as in w"""
     x, w = matmul.operands
-    rank = 2 if is_clear(x) else max(2, len(w.shape))
+    rank = 2 if is_constant(x) else max(2, len(w.shape))
     if len(x.shape) >= rank and len(w.shape) >= 2:
         return no("both operands are matrices of enough axes")
     row = (1,) * (rank - len(x.shape)) + x.shape
@@ -76,7 +76,7 @@ def matmul_of_matrices(matmul: Onnx, rw: Rewriter) -> Outcome:
 def clear_matmul_encrypted(matmul: Onnx, rw: Rewriter) -> Outcome:
     """MatMul(w, x) -> Transpose(MatMul(Transpose(x), Transpose(w))), for clear w"""
     w, x = matmul.operands
-    if not is_clear(w) or is_clear(x):
+    if not is_constant(w) or is_constant(x):
         return no("its first operand is not clear, or its second is")
     if min(len(w.shape), len(x.shape)) < 2:
         return no("an operand is a vector")
@@ -105,7 +105,7 @@ def conv_without_bias(conv: Onnx, rw: Rewriter) -> Outcome:
 @on("Conv")
 def conv_without_padding(conv: Onnx, rw: Rewriter) -> Outcome:
     """Conv(x, w, pads) -> Conv(Pad(x, pads), w)"""
-    if is_clear(conv.result):
+    if is_constant(conv.result):
         return no("no encrypted value is convolved")
     x, w = conv.operands[:2]
     pads = padding(conv, x.shape, w.shape[2:])
@@ -119,7 +119,7 @@ def conv_without_padding(conv: Onnx, rw: Rewriter) -> Outcome:
 @on("AveragePool")
 def pool_without_padding(pool: Onnx, rw: Rewriter) -> Outcome:
     """AveragePool(x, pads) -> AveragePool(Pad(x, pads)) * window / elements averaged"""
-    if is_clear(pool.result):
+    if is_constant(pool.result):
         return no("no encrypted value is averaged")
     x = pool.operands[0]
     pads = padding(pool, x.shape, pool.attrs["kernel_shape"])
@@ -212,7 +212,7 @@ def sum_of_multiples(op: Onnx, rw: Rewriter) -> Outcome:
     if any(value.type != op.types[0] for value in op.operands):
         return no("not a sum or difference of floats of one shape")
     (x, a, b), (y, c, d) = map(_multiple, op.operands)
-    if x is not y or is_clear(x):
+    if x is not y or is_constant(x):
         return no("its operands are not multiples of one value")
     join = np.add if op.op_type == "Add" else np.subtract
     product = node("Mul", x, constant(join(a, c), np.float32))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from lutra.backends.concrete.emitter import Emission, Emitter
 from lutra.backends.concrete.linear import LINEAR
-from lutra.backends.concrete.mlir import Bootstraps, Ref
+from lutra.backends.concrete.mlir import Bootstraps, Clear, Ref
 from lutra.backends.concrete.movement import MOVEMENT
 from lutra.backends.concrete.options import Widths
 from lutra.backends.concrete.tables import TABLES
-from lutra.backends.concrete.widths import encodings
+from lutra.backends.concrete.widths import clear_bits, encodings
 from lutra.ir import ops
 from lutra.ir.core import Graph, Input, Op, Return, Value, dependencies
 from lutra.ir.decompose import decomposed
@@ -24,13 +24,17 @@ FUNCTION = "main"
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a circuit: integers lo..hi of a shape, encoded in `bits` bits."""
+    """An input or output of a circuit: integers lo..hi of a shape, encoded in `bits` bits.
+
+    clear: an input that is not encrypted.
+    """
 
     name: str
     shape: Shape
     lo: int
     hi: int
     bits: int
+    clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def program_of(circuit: Graph, widths: Widths = "needed") -> Program:
     names = circuit.output_names
     return Program(
         text=_function(e, circuit),
-        inputs=tuple(_port(e, node.name, node.result) for node in circuit.inputs),
+        inputs=tuple(_port(e, node.name, node.result, node.clear) for node in circuit.inputs),
         outputs=tuple(_port(e, *pair) for pair in zip(names, circuit.outputs, strict=True)),
         bootstraps=tuple(e.writer.bootstraps),
         ops=nodes,
@@ -77,6 +81,8 @@ def _check(node: Op) -> None:
         problem = "is no operation of integer circuits"
     elif not all(isinstance(value.type, Int) and value.type.size for value in node.results):
         problem = "makes no integers"
+    elif not isinstance(node, Input) and any(value.clear for value in node.results):
+        problem = "computes on clear values alone, which is left to the client"
     elif isinstance(node, ops.Round) and not all(
         isinstance(user, ops.Lookup) for user in node.result.users
     ):
@@ -86,14 +92,14 @@ def _check(node: Op) -> None:
         raise BackendError("B002", f"{node.opname} {problem}", nodes=node.loc, lines=lines)
 
 
-def _port(e: Emitter, name: str, value: Value) -> Port:
+def _port(e: Emitter, name: str, value: Value, clear: bool = False) -> Port:
     type = value.int_type
-    return Port(name, type.shape, type.min, type.max, e.bits[value])
+    return Port(name, type.shape, type.min, type.max, e.bits[value], clear)
 
 
 def _function(e: Emitter, circuit: Graph) -> str:
     arguments = [_argument(e, node) for node in circuit.inputs]
-    results = [e.refs[value] for value in circuit.outputs]
+    results = [e.ref(value) for value in circuit.outputs]
     parameters = ", ".join(f"{ref.name}: {ref.type}" for ref in arguments)
     types = ", ".join(ref.type for ref in results)
     parts = [
@@ -105,15 +111,21 @@ def _function(e: Emitter, circuit: Graph) -> str:
     return "\n".join(parts)
 
 
-def _argument(e: Emitter, node: Input) -> Ref:
+def _argument(e: Emitter, node: Input) -> Ref | Clear:
     assert node.graph is not None
     type = node.result.int_type
     name = f"%arg{node.graph.inputs.index(node)}"
+    if node.clear:
+        return Clear.parameter(name, type.shape or (1,), clear_bits(type))
     return Ref(name, type.shape or (1,), e.bits[node.result], type.signed)
 
 
-def _input(e: Emitter, node: Input) -> Ref:
-    return e.writer.argument(_argument(e, node))
+def _input(e: Emitter, node: Input) -> Ref | None:
+    argument = _argument(e, node)
+    if isinstance(argument, Ref):
+        return e.writer.argument(argument)
+    e.clear[node.result] = argument
+    return None
 
 
 def _return(e: Emitter, node: Return) -> None:

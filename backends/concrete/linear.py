@@ -12,10 +12,17 @@ from lutra.ir.types import Ints
 
 
 def add(e: Emitter, op: ops.Add) -> Ref:
+    parted = e.parted(op)
+    if parted:
+        return e.writer.add_clear(*parted)
     return e.writer.add(e.read(op.x, op), e.read(op.y, op))
 
 
 def sub(e: Emitter, op: ops.Sub) -> Ref:
+    if op.y in e.clear:
+        return e.writer.sub_clear(e.read(op.x, op), e.clear[op.y])
+    if op.x in e.clear:
+        return e.writer.add_clear(e.writer.neg(e.read(op.y, op)), e.clear[op.x])
     return e.writer.sub(e.read(op.x, op), e.read(op.y, op))
 
 
@@ -34,7 +41,7 @@ def mul_clear(e: Emitter, op: ops.MulClear) -> Ref:
 def halve(e: Emitter, op: ops.Halve) -> Ref:
     """An even integer in w + 1 bits is its half in w bits."""
     bits = e.bits[op.result]
-    return e.writer.reinterpret(e.writer.keep_low(e.refs[op.x], bits + 1), bits)
+    return e.writer.reinterpret(e.writer.keep_low(e.ref(op.x), bits + 1), bits)
 
 
 def sum_(e: Emitter, op: ops.Sum) -> Ref:
@@ -46,6 +53,12 @@ def matmul(e: Emitter, op: ops.MatMul) -> Ref:
     x = e.read(op.x, op)
     rows = e.writer.reshape(x, (1, *x.shape)) if len(x.shape) == 1 else x
     return e.shaped(e.writer.matmul(rows, op.w), op.result)
+
+
+def matmul_values(e: Emitter, op: ops.MatMulValues) -> Ref:
+    if op.x in e.clear:
+        return e.writer.matmul_from_left(e.clear[op.x], e.read(op.y, op))
+    return e.writer.matmul(e.read(op.x, op), e.clear[op.y])
 
 
 def conv(e: Emitter, op: ops.Conv) -> Ref:
@@ -94,6 +107,7 @@ LINEAR: dict[type[Op], Emission] = {
     ops.Conv: conv,
     ops.Halve: halve,
     ops.MatMul: matmul,
+    ops.MatMulValues: matmul_values,
     ops.MulClear: mul_clear,
     ops.Neg: neg,
     ops.Sub: sub,

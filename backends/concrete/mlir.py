@@ -95,13 +95,17 @@ class Writer:
     def neg(self, x: Ref) -> Ref:
         return self._apply("FHELinalg.neg_eint", [x], x)
 
-    def add_clear(self, x: Ref, c: Ints) -> Ref:
-        if not np.any(c):
+    def add_clear(self, x: Ref, c: Ints | Clear) -> Ref:
+        if not isinstance(c, Clear) and not np.any(c):
             return x
-        return self._apply("FHELinalg.add_eint_int", [x, self.weights(c, x.bits)], x)
+        c = self._clear_operand(c, x.bits)
+        return self._apply("FHELinalg.add_eint_int", [x, c], _broadcast(x, c))
 
-    def mul_clear(self, x: Ref, c: Ints) -> Ref:
-        return self._apply("FHELinalg.mul_eint_int", [x, self.weights(c, x.bits)], x)
+    def sub_clear(self, x: Ref, c: Clear) -> Ref:
+        return self._apply("FHELinalg.sub_eint_int", [x, c], _broadcast(x, c))
+
+    def mul_clear(self, x: Ref, c: Ints | Clear) -> Ref:
+        return self._apply("FHELinalg.mul_eint_int", [x, self._clear_operand(c, x.bits)], x)
 
     def sum(self, x: Ref, axes: Sequence[int]) -> Ref:
         """Sum over at least one axis; they stay with size 1."""
@@ -109,11 +113,18 @@ class Writer:
         attributes = f"axes = {list(axes)}, keep_dims = true"
         return self._apply("FHELinalg.sum", [x], Ref("", shape, x.bits), attributes)
 
-    def matmul(self, x: Ref, w: Ints) -> Ref:
+    def matmul(self, x: Ref, w: Ints | Clear) -> Ref:
         """x [..., M, K] @ w [..., K, N]."""
-        shape = (*np.broadcast_shapes(x.shape[:-2], w.shape[:-2]), x.shape[-2], w.shape[-1])
-        to = Ref("", shape, x.bits)
-        return self._apply("FHELinalg.matmul_eint_int", [x, self.weights(w, x.bits)], to)
+        to = Ref("", product_shape(x.shape, w.shape), x.bits)
+        return self._apply("FHELinalg.matmul_eint_int", [x, self._clear_operand(w, x.bits)], to)
+
+    def matmul_from_left(self, c: Clear, x: Ref) -> Ref:
+        """c [..., M, K] @ x [..., K, N]."""
+        to = Ref("", product_shape(c.shape, x.shape), x.bits)
+        return self._apply("FHELinalg.matmul_int_eint", [c, x], to)
+
+    def _clear_operand(self, c: Ints | Clear, bits: int) -> Clear:
+        return c if isinstance(c, Clear) else self.weights(c, bits)
 
     def conv2d(
         self, x: Ref, w: Ints, strides: Sequence[int], dilations: Sequence[int], group: int
@@ -179,7 +190,7 @@ class Writer:
             return x
         return self._apply("FHELinalg.broadcast", [x], Ref("", shape, x.bits))
 
-    def constant(self, shape: Shape, c: Ints, bits: int) -> Ref:
+    def constant(self, shape: Shape, c: Ints | Clear, bits: int) -> Ref:
         """Clear integers c, broadcast to a shape, where encrypted ones are expected."""
         zeros = self._apply("FHE.zero_tensor", [], Ref("", shape, bits))
         return self.add_clear(zeros, c)
@@ -240,12 +251,25 @@ class Writer:
 
 @dataclass(frozen=True)
 class Clear:
-    """A constant in the text."""
+    """A tensor of clear integers in the text: a constant, or a parameter of the function.
+
+    reach: the largest magnitude that the optimizer takes a parameter's integers to have.
+    """
 
     name: str
     shape: Shape
     type: str
+    reach: int = 0
+
+    @classmethod
+    def parameter(cls, name: str, shape: Shape, bits: int) -> Clear:
+        """Integers of so many bits, one of them for the sign."""
+        return cls(name, shape, f"tensor<{'x'.join(map(str, shape))}xi{bits}>", 2 ** (bits - 1) - 1)
 
 
-def _broadcast(x: Ref, y: Ref) -> Ref:
+def _broadcast(x: Ref, y: Ref | Clear) -> Ref:
     return Ref("", np.broadcast_shapes(x.shape, y.shape), x.bits)
+
+
+def product_shape(x: Shape, y: Shape) -> Shape:
+    return (*np.broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-1])

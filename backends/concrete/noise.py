@@ -15,7 +15,7 @@ import numpy as np
 
 from lutra.backends.concrete.emission import EMISSION
 from lutra.backends.concrete.emitter import Emitter
-from lutra.backends.concrete.mlir import Ref, Writer
+from lutra.backends.concrete.mlir import Clear, Ref, Writer, product_shape
 from lutra.backends.concrete.options import Widths
 from lutra.backends.concrete.widths import encodings
 from lutra.ir.core import Graph, Op, dependencies
@@ -67,7 +67,7 @@ def noise_graph(circuit: Graph, widths: Widths = "needed") -> NoiseGraph:
         ref = EMISSION[type(node)](emitter, node) if node in live else None
         if ref is not None:
             emitter.refs[node.result] = ref
-    outputs = tuple(writer.node(emitter.refs[value]) for value in circuit.outputs)
+    outputs = tuple(writer.node(emitter.ref(value)) for value in circuit.outputs)
     return NoiseGraph(tuple(writer.nodes), outputs, nodes)
 
 
@@ -98,8 +98,8 @@ class _Recorder(Writer):
         )
         return Ref(name, shape, x.bits)
 
-    def _grown(self, name: str, x: Ref, c: Ints, shape: Shape, square: float) -> Ref:
-        key = (name, x.name, shape, c.shape, c.tobytes())
+    def _grown(self, name: str, x: Ref, c: Ints | Clear, shape: Shape, square: float) -> Ref:
+        key = (name, x.name, shape, _key(c))
         return self._step(
             key, Ref("", shape, x.bits), Node("sum", (self.node(x),), x.bits, max(1.0, square))
         )
@@ -121,10 +121,15 @@ class _Recorder(Writer):
     def neg(self, x: Ref) -> Ref:
         return self._moved(x, "neg", x.shape)
 
-    def add_clear(self, x: Ref, c: Ints) -> Ref:
-        return self._moved(x, ("add", c.shape, c.tobytes()), x.shape) if np.any(c) else x
+    def add_clear(self, x: Ref, c: Ints | Clear) -> Ref:
+        if not isinstance(c, Clear) and not np.any(c):
+            return x
+        return self._moved(x, ("add", _key(c)), np.broadcast_shapes(x.shape, c.shape))
 
-    def mul_clear(self, x: Ref, c: Ints) -> Ref:
+    def sub_clear(self, x: Ref, c: Clear) -> Ref:
+        return self._moved(x, ("sub", _key(c)), np.broadcast_shapes(x.shape, c.shape))
+
+    def mul_clear(self, x: Ref, c: Ints | Clear) -> Ref:
         residues = _residues(c, x.bits)
         return self._grown("mul", x, c, x.shape, float((residues**2).max(initial=0.0)))
 
@@ -133,9 +138,13 @@ class _Recorder(Writer):
         terms = np.prod(x.shape) / np.prod(shape)
         return self._grown("sum", x, np.array(axes), shape, float(terms))
 
-    def matmul(self, x: Ref, w: Ints) -> Ref:
-        shape = (*np.broadcast_shapes(x.shape[:-2], w.shape[:-2]), x.shape[-2], w.shape[-1])
+    def matmul(self, x: Ref, w: Ints | Clear) -> Ref:
+        shape = product_shape(x.shape, w.shape)
         return self._grown("matmul", x, w, shape, _largest(_residues(w, x.bits), -2))
+
+    def matmul_from_left(self, c: Clear, x: Ref) -> Ref:
+        shape = product_shape(c.shape, x.shape)
+        return self._grown("from left", x, c, shape, _largest(_residues(c, x.bits), -1))
 
     def conv2d(
         self, x: Ref, w: Ints, strides: Sequence[int], dilations: Sequence[int], group: int
@@ -171,8 +180,8 @@ class _Recorder(Writer):
     def broadcast(self, x: Ref, shape: Shape) -> Ref:
         return self._moved(x, "broadcast", shape)
 
-    def constant(self, shape: Shape, c: Ints, bits: int) -> Ref:
-        key = ("constant", shape, bits, c.tobytes())
+    def constant(self, shape: Shape, c: Ints | Clear, bits: int) -> Ref:
+        key = ("constant", shape, bits, _key(c))
         return self._step(key, Ref("", shape, bits), Node("zero", (), bits))
 
     # --- precision and tables -------------------------------------------------------------------
@@ -210,8 +219,18 @@ class _Recorder(Writer):
         return self._step(("input", x.name), replace(x, signed=False), Node("input", (), x.bits))
 
 
-def _residues(w: Ints, bits: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Weights as floats, as they are written for an encoding of so many bits."""
+def _key(c: Ints | Clear) -> object:
+    """What tells clear integers apart."""
+    return c.name if isinstance(c, Clear) else (c.shape, c.tobytes())
+
+
+def _residues(w: Ints | Clear, bits: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Weights as floats, as they are written for an encoding of so many bits.
+
+    Of those that are known at run time only, the largest magnitude that they may have.
+    """
+    if isinstance(w, Clear):
+        return np.full(w.shape, float(w.reach))
     half = 1 << bits
     if np.abs(w).max(initial=0) > half:
         w = (w + half) % (2 * half) - half

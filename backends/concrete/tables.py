@@ -16,7 +16,7 @@ from lutra.ir.types import Int, Ints
 
 def lookup(e: Emitter, op: ops.Lookup) -> Ref:
     x, lsbs, exact = operand_of(op)
-    return e.lookup(e.refs[x], op.base, op.table, e.bits[op.result], lsbs, exact)
+    return e.lookup(e.ref(x), op.base, op.table, e.bits[op.result], lsbs, exact)
 
 
 def round_(e: Emitter, op: ops.Round) -> None:
@@ -26,7 +26,7 @@ def round_(e: Emitter, op: ops.Round) -> None:
 def max_(e: Emitter, op: ops.Max) -> Ref:
     """(x + y + |x - y|) / 2: twice the maximum in w + 1 bits is the maximum in w bits."""
     bits = e.bits[op.result] + 1
-    x, y = (e.writer.keep_low(e.refs[value], bits) for value in op.operands)
+    x, y = (e.writer.keep_low(e.ref(value), bits) for value in op.operands)
     entries = 1 << op.index_bits
     table = np.arange(entries) - entries // 2
     distance = e.lookup(e.writer.sub(x, y), 0, table, bits)
@@ -35,9 +35,12 @@ def max_(e: Emitter, op: ops.Max) -> Ref:
 
 
 def mul(e: Emitter, op: ops.Mul) -> Ref:
-    """floor((x+y)^2 / 4) - floor((x-y)^2 / 4), or x^2."""
+    """floor((x+y)^2 / 4) - floor((x-y)^2 / 4), or x^2; by clear integers without look-up."""
+    parted = e.parted(op)
+    if parted:
+        return e.writer.mul_clear(*parted)
     total, *difference = op.squared()
-    x, y = e.refs[op.x], e.refs[op.y]
+    x, y = e.ref(op.x), e.ref(op.y)
     bits = min(x.bits, y.bits)
     x, y = e.writer.keep_low(x, bits), e.writer.keep_low(y, bits)
     if not difference:

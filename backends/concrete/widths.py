@@ -39,6 +39,11 @@ def operand_of(lookup: Lookup) -> tuple[Value, int, bool]:
     return (owner.x, owner.lsbs, owner.exact) if isinstance(owner, Round) else (lookup.x, 0, False)
 
 
+def clear_bits(type: Int) -> int:
+    """Bits in which a clear input is read: those of its range, with one for the sign."""
+    return max(2, type.bits + (not type.signed))
+
+
 def encodings(circuit: Graph, widths: Widths = "needed") -> Mapping[Value, int]:
     """Bits of the encoding of each value of an integer circuit."""
     bits: dict[Value, int] = {}
@@ -52,14 +57,22 @@ def encodings(circuit: Graph, widths: Widths = "needed") -> Mapping[Value, int]:
 
 
 def _written(op: Op) -> int:
-    """Bits that the result of an operation needs, whoever reads it."""
+    """Bits that the result of an operation needs, whoever reads it.
+
+    Concrete takes clear integers of no more bits than residues of the encoding have.
+    """
+    clear = [clear_bits(value.int_type) - 1 for value in op.operands if value.clear]
+    return max([_own_bits(op), *clear])
+
+
+def _own_bits(op: Op) -> int:
     if isinstance(op, Input):
         return op.result.int_type.bits
     if isinstance(op, Lookup):
         return table_bits(op.table)
     if isinstance(op, Max):
         return op.index_bits - 1
-    if isinstance(op, Mul):
+    if isinstance(op, Mul) and op.squared():
         return max(1, max(max(t.min**2, t.max**2) for t in op.squared()).bit_length())
     return 1
 
@@ -75,6 +88,6 @@ def _read(op: Op, bits: Mapping[Value, int]) -> list[tuple[Value, int]]:
         return [(x, op.entries.bit_length() - 1 + lsbs)]
     if isinstance(op, Max | Halve):
         return [(value, bits[op.result] + 1) for value in op.operands]
-    if isinstance(op, Mul):
+    if isinstance(op, Mul) and op.squared():
         return [(value, op.index_bits) for value in op.operands]
     return [(value, bits[op.result]) for value in op.operands]

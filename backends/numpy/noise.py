@@ -56,7 +56,7 @@ class Noisy(Interpreter):
         if isinstance(op, Max):  # y + relu(x - y)
             x, y = np.broadcast_arrays(*operands)
             return np.asarray(y + np.maximum(x - y + self._slips(x.shape), 0))
-        if isinstance(op, Mul):  # ((x + y)^2 - (x - y)^2) / 4
+        if isinstance(op, Mul) and op.squared():  # ((x + y)^2 - (x - y)^2) / 4
             x, y = np.broadcast_arrays(*operands)
             if op.x is op.y:
                 return np.asarray(np.square(x + self._slips(x.shape)))

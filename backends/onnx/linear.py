@@ -29,6 +29,11 @@ def matmul(b: Builder, op: ops.MatMul) -> str:
     return b.node("MatMul", b.read(op.x), b.constant(op.w))
 
 
+def matmul_values(b: Builder, op: ops.MatMulValues) -> str:
+    rank = len(op.result.shape)
+    return b.node("MatMul", b.read(op.x, rank), b.read(op.y, rank))
+
+
 def conv(b: Builder, op: ops.Conv) -> str:
     """One matrix product per group: onnxruntime convolves no int64.
 
@@ -96,6 +101,7 @@ LINEAR: dict[type[Op], Emission] = {
     ops.Halve: halve,
     ops.IntConstant: int_constant,
     ops.MatMul: matmul,
+    ops.MatMulValues: matmul_values,
     ops.MulClear: mul_clear,
     ops.Neg: neg,
     ops.Sub: elementwise("Sub"),

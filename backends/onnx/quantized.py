@@ -292,7 +292,7 @@ QUANTIZED: dict[type[Op], Emission] = {
     ops.Add: add,
     ops.Max: max_,
     ops.Mul: on_integers(TABLES[ops.Mul]),
-    **{kind: on_integers(LINEAR[kind]) for kind in (ops.Neg, ops.Sub, ops.Sum)},
+    **{kind: on_integers(LINEAR[kind]) for kind in (ops.MatMulValues, ops.Neg, ops.Sub, ops.Sum)},
     **dict.fromkeys(MOVEMENT, moved),
     ops.Concat: concat,
     ops.Pad: pad,

@@ -57,7 +57,7 @@ def lower(model: ModelProto) -> Module:
             result = lower_quantizer(node, x, parameters)
             # Without origins behind the integers: the layer that reads them did not compute them.
             # Weights get none either; they belong to their layer.
-            rewriter.insert(quantized_by(result), loc=() if x.clear else (node.name,))
+            rewriter.insert(quantized_by(result), loc=() if x.constant else (node.name,))
             values[node.output[0]] = rewriter.insert(result.owner).result
             continue
         place_constants(node.input)

@@ -12,6 +12,7 @@ from lutra.ir.ops.movement import (
     Transpose,
 )
 from lutra.ir.ops.onnx import Constant, Onnx, constant_of, scalar_of
+from lutra.ir.ops.products import MatMulValues
 from lutra.ir.ops.quantized import Dequantize, IntConstant, Observe, Quantize
 from lutra.ir.ops.tables import Assume, Lookup, Max, Mul, Round
 
@@ -29,6 +30,7 @@ __all__ = [
     "IntConstant",
     "Lookup",
     "MatMul",
+    "MatMulValues",
     "Max",
     "Movement",
     "Mul",

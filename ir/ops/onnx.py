@@ -30,7 +30,7 @@ class Constant(Op):
     def infer(self) -> Tensor:
         return Tensor(self.value.shape, self.value.dtype.name)
 
-    def is_clear(self) -> bool:
+    def is_constant(self) -> bool:
         return True
 
     def eval(self) -> Array:
@@ -62,8 +62,8 @@ class Onnx(Op):
     def infer(self) -> tuple[Type, ...]:
         return self.types
 
-    def is_clear(self) -> bool:
-        return bool(self.operands) and all(value.clear for value in self.operands)
+    def is_constant(self) -> bool:
+        return bool(self.operands) and all(value.constant for value in self.operands)
 
     def check(self) -> Iterator[str]:
         integers = [value.type for value in self.operands if not isinstance(value.type, Tensor)]

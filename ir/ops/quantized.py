@@ -75,8 +75,8 @@ class Quantize(Op):
         if self.lo > self.hi:
             yield f"lo={self.lo} is above hi={self.hi}"
 
-    def is_clear(self) -> bool:
-        return self.x.clear
+    def is_constant(self) -> bool:
+        return self.x.constant
 
     def infer(self) -> Int:
         return Int.of(self.x.shape, self.lo, self.hi)
@@ -99,7 +99,7 @@ class IntConstant(Op):
     def infer(self) -> Int:
         return Int.of(self.value.shape, self.value, self.value)
 
-    def is_clear(self) -> bool:
+    def is_constant(self) -> bool:
         return True
 
     def eval(self) -> Array:
@@ -133,8 +133,8 @@ class Dequantize(Op):
     def infer(self) -> Tensor:
         return Tensor(self.q.int_type.shape)
 
-    def is_clear(self) -> bool:
-        return self.q.clear
+    def is_constant(self) -> bool:
+        return self.q.constant
 
     def eval(self, q: Array) -> Array:
         return (q - self.zero_point).astype(np.float32) * self.scale + self.offset

@@ -140,7 +140,7 @@ class Max(Op):
 
 @op("mul")
 class Mul(Op):
-    """x * y, both encrypted and of one shape: two PBS, one of them for x * x.
+    """x * y, of one shape: two PBS, one of them for x * x, none where x or y is clear.
 
     It looks squares up: floor((x+y)^2 / 4) - floor((x-y)^2 / 4), which is exact, as x + y and
     x - y are both even or both odd.
@@ -158,8 +158,13 @@ class Mul(Op):
         return Int.of(x.shape, *arith.product_bounds((x.lo, x.hi), (y.lo, y.hi)))
 
     def squared(self) -> tuple[Int, ...]:
-        """Types of what bootstraps square: x + y and x - y, or x alone where y is the same."""
+        """Types of what bootstraps square: x + y and x - y, x alone if y is the same, or nothing.
+
+        Clear integers multiply without bootstrap.
+        """
         x, y = self.x.int_type, self.y.int_type
+        if self.x.clear or self.y.clear:
+            return ()
         if self.x is self.y:
             return (x,)
         return (
@@ -169,8 +174,8 @@ class Mul(Op):
 
     @property
     def index_bits(self) -> int:
-        """Bits of what the wider of the bootstraps reads."""
-        return max(type.span_bits for type in self.squared())
+        """Bits of what the wider of the bootstraps reads; 0 where there are none."""
+        return max((type.span_bits for type in self.squared()), default=0)
 
     def eval(self, x: Array, y: Array) -> Array:
         return arith.multiply(x, y)

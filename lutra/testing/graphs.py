@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lutra.ir import ops
-from lutra.ir.core import Graph, Op, Value
+from lutra.ir.core import Graph, Op, Secrecy, Value
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.rounding import ROUNDINGS
 from lutra.ir.types import Array, Int, Ints, Shape, Tensor
@@ -80,6 +80,34 @@ def matmul(draw: st.DrawFn, x: Value, pool: Pool) -> Op | None:
         return None
     lead = draw(parts_of(x.shape[:-2])) if len(x.shape) > 2 else ()
     return ops.MatMul(x, draw(arrays(-4, 4, (*lead, x.shape[-1], draw(st.integers(1, 3))))))
+
+
+@maker
+def matmul_values(draw: st.DrawFn, x: Value, pool: Pool) -> Op | None:
+    """Of x and another value, transposed where only that fits: an encrypted one, then."""
+    fitting = [y for y in pool if _multiplies(x.shape, y.shape)]
+    turned = [y for y in pool if not y.clear and _multiplies(x.shape, _turned(y.shape))]
+    if not fitting and not turned:
+        return None
+    y = draw(st.sampled_from(fitting or turned))
+    if not fitting:
+        rank = len(y.shape)
+        y = ops.Transpose(y, (*range(rank - 2), rank - 1, rank - 2)).result
+    return ops.MatMulValues(x, y)
+
+
+def _turned(shape: Shape) -> Shape:
+    return (*shape[:-2], *reversed(shape[-2:]))
+
+
+def _multiplies(x: Shape, y: Shape) -> bool:
+    if min(len(x), len(y)) < 2 or x[-1] != y[-2]:
+        return False
+    try:
+        lead = np.broadcast_shapes(x[:-2], y[:-2])
+    except ValueError:
+        return False
+    return math.prod((*lead, *x[-2:], y[-1])) <= MAX_SIZE
 
 
 @maker
@@ -237,7 +265,7 @@ def _grow(
     """Append up to `most` random integer operations on values of the pool, which takes them in."""
     for _ in range(draw(st.integers(1, most))):
         op = INTEGER_OPS[draw(st.sampled_from(kinds))](draw, draw(st.sampled_from(pool)), pool)
-        if op is not None and _small(op):
+        if op is not None and _small(op) and op.secrecy() is not Secrecy.CLEAR:
             loc = draw(st.sampled_from([(), ("/fc/Gemm",), ("a", 'b "c"')]))
             pool.append(rewriter.insert(op, loc=loc).result)
 
@@ -251,12 +279,16 @@ def integer_graphs(
     shapes: st.SearchStrategy[Shape] = SHAPES,
     reach: int = 9,
 ) -> Graph:
-    """A circuit of up to `most` operations on one or two inputs within [-reach, reach]."""
+    """A circuit of up to `most` operations on one or two inputs within [-reach, reach].
+
+    The second input may be clear. What depends on it alone would be the client's, and is left out.
+    """
     graph = Graph()
     rewriter = Rewriter(graph)
+    clear = (False, draw(st.booleans()))
     pool = [
-        rewriter.input(name, Int.of(draw(shapes), *draw(ranges(-reach, reach))))
-        for name in ("x", "y")[: draw(st.integers(1, 2))]
+        rewriter.input(name, Int.of(draw(shapes), *draw(ranges(-reach, reach))), clear[i])
+        for i, name in enumerate(("x", "y")[: draw(st.integers(1, 2))])
     ]
     _grow(draw, rewriter, pool, most, kinds)
     rewriter.returns([pool[-1], *draw(st.lists(st.sampled_from(pool), max_size=2))])
@@ -325,7 +357,7 @@ def quantized_graphs(draw: st.DrawFn) -> Graph:
 
 
 # --- what encryption can afford -----------------------------------------------------------------
-BOOTSTRAPPING = ("lookup", "max", "mul")
+BOOTSTRAPPING = ("lookup", "matmul_values", "max", "mul")
 LEVELLED = tuple(kind for kind in INTEGER_OPS if kind not in BOOTSTRAPPING)
 
 
@@ -344,5 +376,6 @@ def _affordable(graph: Graph) -> bool:
         and (not isinstance(op, ops.Round) or (op.exact and op.lsbs < 3))
         and (not isinstance(op, ops.Max) or op.difference().bits <= 5)
         and (not isinstance(op, ops.Mul) or max(v.int_type.bits for v in op.operands) <= 3)
+        and (not isinstance(op, ops.MatMulValues) or op.x.clear or op.y.clear)
         for op in graph.ops
     )

@@ -190,9 +190,9 @@ def test_clear_is_what_depends_on_constants_alone() -> None:
         %3 = onnx.RandomNormal shape=[2] : float32[2]
         return %2, %3
     """)
-    clear = [all(value.clear for value in node.results) for node in graph.ops]
+    clear = [all(value.constant for value in node.results) for node in graph.ops]
     assert clear == [False, True, True, True, True, False, False, True]  # `return` has no results
-    assert [v.clear for node in graph.clone().ops for v in node.results] == clear[:-1]
+    assert [v.constant for node in graph.clone().ops for v in node.results] == clear[:-1]
 
 
 def test_clear_follows_what_is_replaced_through_any_depth() -> None:
@@ -202,10 +202,10 @@ def test_clear_follows_what_is_replaced_through_any_depth() -> None:
     for _ in range(3000):
         last = rewriter.insert(Onnx((last,), "Relu", (Tensor((1,)),), {})).result
     rewriter.returns([last])
-    assert not last.clear
+    assert not last.constant
     constant = rewriter.insert(Constant(np.float32([1])), before=x.owner)
     rewriter.replace_uses(x, constant.result)
-    assert last.clear
+    assert last.constant
     assert last.type == Tensor((1,))
 
 

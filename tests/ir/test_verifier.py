@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lutra.ir.core import Graph, Module, Op
+from lutra.ir.core import Graph, Module, Op, Secrecy
 from lutra.ir.errors import VerifyError
 from lutra.ir.ops import AddClear, Neg, Onnx, Round
 from lutra.ir.parser import parse_graph
@@ -60,7 +60,7 @@ def other_term(graph: Graph) -> None:
 
 
 def said_to_be_clear(graph: Graph) -> None:
-    at(graph, Onnx).result.clear = True
+    at(graph, Onnx).result.secrecy = Secrecy.CLEAR
 
 
 def wrong_onnx_type(graph: Graph) -> None:
@@ -91,7 +91,7 @@ def twin_inputs(graph: Graph) -> None:
         (bad_attribute, "V001", "round .* lsbs=0 is not within 1 to 61"),
         (stale_type, "V001", r"neg .* the type is i5.2. in .-15, 1., derived is .* in .-15, 0."),
         (other_term, "V001", r"add_clear .* in .-14, 1., derived is .* in .-13, 2."),
-        (said_to_be_clear, "V001", "onnx .* clear is True, derived is False"),
+        (said_to_be_clear, "V001", "onnx .* the result is clear, derived is encrypted"),
         (wrong_onnx_type, "V001", r"onnx .* the type of Relu is float32.2., not float32.3."),
         (two_returns, "V001", "return .* `return` is not the last operation"),
         (no_return, "V001", "graph 'main' does not end with `return`"),

@@ -20,7 +20,10 @@ LEVELS = {
     "Quantized level": ("lutra.ir.ops.quantized",),
     "Integer level: linear, without bootstrap": ("lutra.ir.ops.linear",),
     "Integer level: movement of elements, without bootstrap": ("lutra.ir.ops.movement",),
-    "Integer level: table look-ups and what is built of them": ("lutra.ir.ops.tables",),
+    "Integer level: table look-ups and what is built of them": (
+        "lutra.ir.ops.tables",
+        "lutra.ir.ops.products",
+    ),
 }
 
 

@@ -110,7 +110,7 @@ class Conv(Op):
 
 @op("add")
 class Add(Op):
-    """x + y, both encrypted."""
+    """x + y, whoever knows them."""
 
     x: Value
     y: Value
@@ -129,7 +129,7 @@ class Add(Op):
 
 @op("sub")
 class Sub(Op):
-    """x - y, both encrypted."""
+    """x - y, whoever knows them."""
 
     x: Value
     y: Value

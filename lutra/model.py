@@ -182,6 +182,8 @@ class Model:
             self.progress("samples", samples, samples)
             new = {op: n - before.get(op, 0) for op, n in executable.violations.items()}
             self.violations = _by_layer(new)
+            if len(parts) == 1:
+                return parts[0]
             return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
         return run

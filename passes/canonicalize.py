@@ -12,9 +12,10 @@ from lutra.passes.fold_constants import FoldConstants
 from lutra.passes.rules import apply_rules
 from lutra.passes.rules_float import FLOAT_RULES
 from lutra.passes.rules_integer import INTEGER_RULES
+from lutra.passes.rules_parts import PARTS_RULES
 from lutra.passes.rules_quantized import QUANTIZED_RULES
 
-RULES = (*FLOAT_RULES, *QUANTIZED_RULES, *INTEGER_RULES)
+RULES = (*FLOAT_RULES, *QUANTIZED_RULES, *INTEGER_RULES, *PARTS_RULES)
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Canonicalize(Pass):
     Float level: linear operators without bias and padding (`MatMul`, `Conv`, then `Add`; `Pad`
     before), constants multiplied behind them folded into their weights, movements of elements
     before elementwise operators, max-pooling behind monotone ones, broadcasting made explicit.
-    Integer level: clear factors and terms merged and taken into weights, movements merged. What is
-    dead or constant by then goes.
+    Integer level: clear factors and terms merged and taken into weights, layers without what
+    nothing reads of them, movements merged. What is dead or constant by then goes.
     """
 
     name = "canonicalize"

@@ -72,16 +72,12 @@ class RuleLog:
         return self.budget is not None and self.fired.total() >= self.budget
 
 
-def rewritten_class(rule: Rule) -> type[Op]:
-    """The class of operations that a rule rewrites: its first parameter's annotation."""
-    return _signature(rule)
-
-
 @cache
-def _signature(rule: Rule) -> type[Op]:
+def rewritten_classes(rule: Rule) -> tuple[type[Op], ...]:
+    """The classes of operations that a rule rewrites: its first parameter's annotation."""
     first = next(iter(inspect.signature(rule).parameters))
-    kind: type[Op] = typing.get_type_hints(rule)[first]
-    return kind
+    hint: Any = typing.get_type_hints(rule)[first]
+    return typing.get_args(hint) or (hint,)
 
 
 def benefit(number: int) -> Callable[[Rule], Rule]:
@@ -120,7 +116,7 @@ class RuleIndex:
 
 def _fits(rule: Rule, kind: type[Op], op_type: str | None) -> bool:
     op_types = getattr(rule, "op_types", None)
-    return rewritten_class(rule) is kind and (op_types is None or op_type in op_types)
+    return kind in rewritten_classes(rule) and (op_types is None or op_type in op_types)
 
 
 def apply_rules(

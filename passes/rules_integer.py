@@ -8,10 +8,8 @@ from lutra.ir.ops import (
     AddClear,
     Assume,
     Conv,
-    Gather,
     MatMul,
     MulClear,
-    Pad,
     Reshape,
     Slice,
     Transpose,
@@ -107,46 +105,6 @@ def factor_into_conv(op: MulClear, rw: Rewriter) -> Outcome:
     return None
 
 
-def gather_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
-    """gather(x) @ w -> x @ w', where columns of x are put in order: the rows of w instead"""
-    inner = op.x.owner
-    if not isinstance(inner, Gather) or not op.x.used_once:
-        return no("its operand is no gather used only here")
-    shape, which = inner.x.shape, inner.indices.reshape(-1, op.x.shape[-1])[0]
-    alike = len(shape) == len(op.x.shape) and shape[:-1] == op.x.shape[:-1]
-    every = np.arange(inner.x.int_type.size).reshape(shape)
-    if not (
-        alike
-        and which.max(initial=0) < shape[-1]
-        and np.array_equal(inner.indices, every[..., which])
-    ):
-        return no("its operand is not made of columns of another value")
-    w = np.zeros((*op.w.shape[:-2], shape[-1], op.w.shape[-1]), np.int64)
-    np.add.at(np.moveaxis(w, -2, 0), which, np.moveaxis(op.w, -2, 0))
-    _read_instead(op, inner, w, rw)
-    return None
-
-
-def pad_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
-    """pad(x) @ w -> x @ w', where columns of 0 are put beside x: without their rows of w"""
-    inner = op.x.owner
-    if not isinstance(inner, Pad) or not op.x.used_once:
-        return no("its operand is no pad used only here")
-    if inner.value or any(inner.before[:-1] + inner.after[:-1]):
-        return no("it pads with other than columns of 0")
-    start = inner.before[-1]
-    _read_instead(op, inner, op.w[..., start : start + inner.x.shape[-1], :], rw)
-    return None
-
-
-def _read_instead(op: MatMul, movement: Gather | Pad, w: Ints, rw: Rewriter) -> None:
-    """Let a layer read what was moved for it. It keeps its name: what moved is no part of it."""
-    new = rw.insert(MatMul(movement.x, w), before=op, loc=op.loc)
-    rw.replace_uses(op.result, new.result)
-    rw.erase(op)
-    rw.erase(movement)
-
-
 def factor_before_reshape(op: MulClear, rw: Rewriter) -> Outcome:
     """reshape(x) * c -> reshape(x * reshape(c)), so that the factor comes to the weights"""
     inner = op.x.owner
@@ -227,8 +185,6 @@ INTEGER_RULES = (
     term_before_assume,
     factor_into_matmul,
     factor_into_conv,
-    gather_into_matmul,
-    pad_into_matmul,
     factor_before_reshape,
     factor_before_transpose,
     drop_identity_reshape,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lutra.backends.numpy import plan
+from lutra.backends.numpy import layers
 from lutra.backends.numpy.plan import Plan
 from lutra.ir.core import Graph
 from lutra.ir.interpreter import Interpreter
@@ -49,7 +49,7 @@ LAYERS = """
 def test_a_layer_and_its_look_up_are_two_steps() -> None:
     graph = net(f"{LAYERS}\n%y = matmul %4, w=[[1, 2], [3, -4], [5, 6]]")
     names = [type(step).__name__ for step in Plan(graph)._steps]
-    assert names == ["Input", "_Product", "_Table", "_Product"]
+    assert names == ["Input", "Product", "Cells", "Product"]
     same(graph)
     same(graph, samples=1)
     same(graph, samples=0)
@@ -122,7 +122,7 @@ def convolution(shape: tuple[int, ...], w: Array, **attributes: object) -> Graph
         ((2, 2, 5, 5), (3, 2, 3, 3), {}),
     ],
 )
-@pytest.mark.parametrize("chunk", [plan.CHUNK, 1000])
+@pytest.mark.parametrize("chunk", [layers.CHUNK, 1000])
 def test_convolutions(
     shape: tuple[int, ...],
     w: tuple[int, ...],
@@ -130,7 +130,7 @@ def test_convolutions(
     chunk: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plan, "CHUNK", chunk)
+    monkeypatch.setattr(layers, "CHUNK", chunk)
     weights = np.random.default_rng(0).integers(-4, 5, w)
     same(convolution(shape, weights, **attributes))
 

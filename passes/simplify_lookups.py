@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lutra.ir.core import Graph, Value
-from lutra.ir.ops import Add, AddClear, Assume, Lookup, Movement, MulClear, Pad, Round
+from lutra.ir.ops import Add, AddClear, Assume, Lookup, Max, Movement, Mul, MulClear, Pad, Round
 from lutra.ir.ops.tables import extremes
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array, Ints, compress
 from lutra.passes.base import Context, Exact, Pass
 from lutra.passes.dce import eliminate_dead_code
-from lutra.passes.lower_movement import movement_of
+from lutra.passes.drop_parts import Bootstrap, drop_parts, of_rank
 from lutra.passes.needed import needed_elements
 
 PARTED = 10
@@ -29,6 +29,7 @@ class SimplifyLookUps(Pass):
         lookup(x, t), t[i] = a * i + b   ->  x * a + b            for a = 0: a constant
         lookup(x, t), lookup(x, u)       ->  u = ±t + a * i + b becomes ±lookup(x, t) + x * a + b
         lookup(x, t), constant channels  ->  only the others are looked up, and what is needed
+        max(x, y), x >= y in channels    ->  x there; maxima and products of what is needed only
 
     All that counts of a table are the entries that the input's range reaches, for each channel or
     element: channels that a ReLU always cuts off, functions that never leave their straight part,
@@ -42,7 +43,7 @@ class SimplifyLookUps(Pass):
     contract = Exact
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        parted = max((op.index_bits for op in graph.of(Lookup)), default=0) <= PARTED
+        parted = max((op.index_bits for op in _bootstraps(graph)), default=0) <= PARTED
         before = -1
         while rewriter.changes != before:  # what is left of one look-up may be simplified again
             before = rewriter.changes
@@ -53,8 +54,12 @@ class SimplifyLookUps(Pass):
             eliminate_dead_code(graph, rewriter)
             if parted and rewriter.changes == before:
                 needed = needed_elements(graph)
-                for op in list(graph.of(Lookup)):
-                    _drop_parts(op, needed[op.result], rewriter)
+                for site in _bootstraps(graph):
+                    drop_parts(site, needed[site.result], rewriter)
+
+
+def _bootstraps(graph: Graph) -> list[Bootstrap]:
+    return [op for op in graph.ops if isinstance(op, Lookup | Max | Mul)]
 
 
 def _compose(outer: Lookup, rewriter: Rewriter) -> bool:
@@ -69,7 +74,7 @@ def _compose(outer: Lookup, rewriter: Rewriter) -> bool:
     inner = value.owner
     if not (isinstance(inner, Lookup) and value.used_once):
         return False
-    entries = np.moveaxis(_of_rank(inner.table, len(inner.result.shape)), -1, 0)
+    entries = np.moveaxis(of_rank(inner.table, len(inner.result.shape)), -1, 0)
     table = np.moveaxis(outer.eval(entries) if not moves else _evaluate(outer, entries), 0, -1)
     new: Value = inner.copy({}, table=table).result
     for move in reversed(moves):
@@ -81,11 +86,6 @@ def _compose(outer: Lookup, rewriter: Rewriter) -> bool:
 def _evaluate(op: Lookup, entries: Array) -> Array:
     """A look-up of one table, of integers of any shape."""
     return Lookup.eval(op, entries.reshape(-1)).reshape(entries.shape)
-
-
-def _of_rank(table: Ints, rank: int) -> Ints:
-    """A table [*channels, entries] with as many leading axes as its input has."""
-    return table.reshape((1,) * (rank + 1 - table.ndim) + table.shape)
 
 
 def _straighten(op: Lookup, rewriter: Rewriter) -> bool:
@@ -127,51 +127,6 @@ def _relate(op: Lookup, rewriter: Rewriter) -> bool:
     return False
 
 
-def _drop_parts(op: Lookup, needed: Array, rewriter: Rewriter) -> bool:
-    """lookup(x, t) -> pad(lookup(x[kept], t[kept])), put back, shifted by what is constant
-
-    Dropped are parts along an axis in which all is constant or not needed.
-    """
-    type = op.result.int_type
-    dropped = ~needed | (type.lo == type.hi)
-    for axis, size in enumerate(type.shape):
-        dead = dropped.all(tuple(i for i in range(dropped.ndim) if i != axis))
-        if not dead.any() or dead.all():
-            continue
-        kept = np.flatnonzero(~dead)
-        x = op.x
-        if isinstance(x.owner, Round):
-            x = Round(_taken(x.owner.x, axis, kept), x.owner.lsbs, x.owner.exact).result
-        else:
-            x = _taken(x, axis, kept)
-        table = _of_rank(op.table, len(type.shape))
-        table = table if table.shape[axis] == 1 else table.take(kept, axis)
-        look_up = Lookup(x, op.base, table)
-        after = tuple(int(i == axis) for i in range(len(type.shape)))
-        padded = Pad(look_up.result, (0,) * len(after), after, 0).result
-        where = np.full(size, len(kept))
-        where[kept] = np.arange(len(kept))
-        instead = np.where(needed, type.lo, np.clip(0, type.lo, type.hi))
-        fixed = np.where(_along(dead, axis, len(after)), instead, 0)
-        value = AddClear(_taken(padded, axis, where), compress(fixed)).result
-        whole = value.int_type
-        if (whole.lo < type.lo).any() or (whole.hi > type.hi).any():  # it is taken for all alike
-            value = Assume(value, type.lo, type.hi).result
-        rewriter.replace(op, value)
-        return True
-    return False
-
-
-def _taken(x: Value, axis: int, which: Ints) -> Value:
-    """x at some places along an axis."""
-    index = np.arange(int(np.prod(x.shape))).reshape(x.shape)
-    return movement_of(x, index.take(which, axis)).result
-
-
-def _along(vector: Array, axis: int, rank: int) -> Array:
-    return vector.reshape([-1 if i == axis else 1 for i in range(rank)])
-
-
 def straight(op: Lookup, table: Ints) -> tuple[Ints, Ints] | None:
     """(a, b) with table[..., i] = a * i + b for all i that each element of op.x may be; else None.
 
@@ -180,7 +135,7 @@ def straight(op: Lookup, table: Ints) -> tuple[Ints, Ints] | None:
     x, n = op.x.int_type, op.entries
     if x.min < op.base or x.max >= op.base + n:
         return None
-    rows = _of_rank(table, len(x.shape))
+    rows = of_rank(table, len(x.shape))
     which = np.arange(rows[..., 0].size).reshape(rows.shape[:-1])
     lo, hi = np.broadcast_arrays(which * n + x.lo - op.base, which * n + x.hi - op.base)
     flat = rows.reshape(-1)

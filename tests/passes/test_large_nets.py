@@ -1,41 +1,20 @@
-"""Nets of the usual shapes become legal circuits with as many look-ups as counted by hand."""
+"""Nets of the usual shapes become legal circuits with as many bootstraps as counted by hand."""
 
 from __future__ import annotations
 
 from collections import Counter
-from math import prod
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
-import onnx
+import pytest
+import torch
 
+from benchmarks.expected import expected
+from benchmarks.large_nets import bootstraps, light
+from benchmarks.torch_nets import exported, resnet18, vgg11
 from lutra.frontends.onnx import import_model
-from lutra.ir.analysis import look_ups
-from lutra.ir.core import Module, Value
-from lutra.ir.types import Tensor
-from lutra.passes import Context, Pipeline
+from lutra.ir.core import Value
 from lutra.testing.nets import Net
-
-ROAD = (
-    "import-quantized,clean,check-support,calibrate,quantize{weights=4},lower-quantized,ranges,"
-    "round{bits=5},center,fuse,simplify-lookups,clean,partition,legalize"
-)
-"""The wide road with weights as they are: what becomes of the structure does not depend on them."""
-LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-
-
-def bootstraps(module: Module) -> Counter[str]:
-    rng = np.random.default_rng(0)
-    feeds = {
-        node.name: rng.normal(size=(2, *node.type.shape)).astype(np.float32)
-        for node in module.main.inputs
-        if isinstance(node.type, Tensor)
-    }
-    Pipeline.parse(ROAD).execute(module, Context(samples=feeds))
-    counts: Counter[str] = Counter()
-    for site in look_ups(module.circuit):
-        counts[site.op.opname] += site.count
-    return counts
 
 
 def maxima(channels: int, before: int, after: int, kernel: int = 3) -> int:
@@ -44,64 +23,131 @@ def maxima(channels: int, before: int, after: int, kernel: int = 3) -> int:
 
 
 def test_squeezenet() -> None:
-    counts = bootstraps(import_model(LIGHT / "light_squeezenet.onnx"))
+    model = light("squeezenet")
+    counts = bootstraps(import_model(model))
     fires = [(16, 64, 55)] * 2 + [(32, 128, 27)] * 2 + [(48, 192, 13)] * 2 + [(64, 256, 13)] * 2
     activations = 64 * 111**2 + sum((squeeze + 2 * wide) * n**2 for squeeze, wide, n in fires)
     pools = maxima(64, 111, 55) + maxima(128, 55, 27) + maxima(256, 27, 13)
     assert counts == {"lookup": activations, "max": pools}
+    assert counts == expected(model)
 
 
-class Builder:
-    """Counts the activations of a convolutional net while building it."""
-
-    def __init__(self) -> None:
-        self.net = Net(x=(1, 3, 32, 32))
-        self.activations = 0
-
-    def conv(self, x: Value, channels: int, size: int = 3, stride: int = 1) -> Value:
-        pads = [size // 2] * 4
-        made = self.net.conv(x, channels, (size, size), strides=[stride] * 2, pads=pads)
-        return self.net.batch_norm(made)
-
-    def relu(self, x: Value) -> Value:
-        self.activations += prod(x.shape)
-        return self.net.add("Relu", x)
-
-    def block(self, x: Value, channels: int, stride: int) -> Value:
-        inner = self.relu(self.conv(x, channels, stride=stride))
-        skip = x if stride == 1 else self.conv(x, channels, 1, stride)
-        return self.relu(self.net.add("Add", self.conv(inner, channels), skip))
-
-
-def residual_net(width: int) -> tuple[Builder, Module]:
-    """ResNet-18 for images of 32 x 32: two blocks at each of four widths."""
-    made = Builder()
-    x = made.relu(made.conv(made.net.x[0], width))
-    for stage in range(4):
-        for index in range(2):
-            x = made.block(x, width << stage, 2 if stage and not index else 1)
-    flat = made.net.add("Flatten", made.net.add("GlobalAveragePool", x))
-    return made, made.net.returns(made.net.dense(flat, 10))
+def thin(net: Callable[[int], torch.nn.Module]) -> tuple[Counter[str], Counter[str]]:
+    """Bootstraps of a net of width 4 for images of 32 x 32, and what its graph says."""
+    torch.manual_seed(0)
+    model = exported(net(4))
+    return bootstraps(import_model(model)), expected(model)
 
 
 def test_residual_net() -> None:
-    made, module = residual_net(4)
-    assert sum(bootstraps(module).values()) <= made.activations
-    assert made.activations == 4 * 32**2 * (5 + 4 / 2 + 4 / 4 + 4 / 8)
-
-
-def vgg(width: int) -> tuple[Builder, Module]:
-    """VGG-11 for images of 32 x 32, with average pooling."""
-    made = Builder()
-    x = made.net.x[0]
-    for stage, layers in enumerate((1, 1, 2, 2, 2)):
-        for _ in range(layers):
-            x = made.relu(made.conv(x, width << min(stage, 3)))
-        x = made.net.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
-    y = made.relu(made.net.dense(made.net.add("Flatten", x), 8 * width))
-    return made, made.net.returns(made.net.dense(y, 10))
+    """ResNet-18: two blocks at each of four widths, of two convolutions each."""
+    found, wanted = thin(resnet18)
+    assert found == wanted == {"lookup": 4 * 32**2 * (1 + 4 + 4 / 2 + 4 / 4 + 4 / 8)}
 
 
 def test_vgg() -> None:
-    made, module = vgg(4)
-    assert sum(bootstraps(module).values()) <= made.activations
+    """VGG-11: eight convolutions, five pools, a hidden layer behind."""
+    found, wanted = thin(vgg11)
+    activations = 4 * 32**2 * (1 + 1 / 2 + 2 / 4 + 2 / 8) + 32 * 2**2 * 2 + 32
+    pools = [(4, 32), (8, 16), (16, 8), (32, 4), (32, 2)]
+    assert found == wanted
+    assert found == {
+        "lookup": activations,
+        "max": sum(maxima(channels, n, n // 2, 2) for channels, n in pools),
+    }
+
+
+def conv(
+    net: Net, x: Value, channels: int, size: int = 1, group: int = 1, stride: int = 1
+) -> Value:
+    """With weights of both signs for each channel: none is cut off, or let through, for good."""
+    w = net.weights(channels, x.shape[1] // group, size, size)
+    w -= w.mean((1, 2, 3), keepdims=True)
+    pads = [size // 2] * 4
+    return net.add("Conv", x, w, group=group, strides=[stride] * 2, pads=pads)
+
+
+def conv_relu(net: Net, x: Value, channels: int, size: int = 1, **how: int) -> Value:
+    return net.add("Relu", conv(net, x, channels, size, **how))
+
+
+def norm(net: Net, x: Value) -> Value:
+    """With a bias that lets a part of what is positive go below 0."""
+    scale, bias, mean, variance = (net.positive(x.shape[1]) for _ in range(4))
+    return net.add("BatchNormalization", x, scale, -bias / 10, mean / 10, variance)
+
+
+def pooled(net: Net, x: Value, kind: str, stride: int = 1) -> Value:
+    strides = [stride] * 2
+    return net.add(kind, x, kernel_shape=[3, 3], pads=[1] * 4, strides=strides)
+
+
+def fire(net: Net, x: Value) -> Value:
+    squeezed = conv_relu(net, x, 2)
+    return net.add("Concat", conv_relu(net, squeezed, 4), conv_relu(net, squeezed, 4, 3), axis=1)
+
+
+def inception(net: Net, x: Value) -> Value:
+    parts = [
+        conv_relu(net, x, 2),
+        conv_relu(net, conv_relu(net, x, 3), 4, 3),
+        conv_relu(net, conv_relu(net, x, 1), 2, 5),
+        conv_relu(net, pooled(net, x, "MaxPool"), 2),
+    ]
+    return net.add("Concat", *parts, axis=1)
+
+
+def shuffle(net: Net, x: Value) -> Value:
+    """With stride 2: a depthwise convolution between grouped ones, beside averages."""
+    y = conv_relu(net, x, 4, group=2)
+    y = net.add("Reshape", y, np.array([1, 2, 2, 6, 6]))
+    y = net.add("Transpose", y, perm=[0, 2, 1, 3, 4])
+    y = net.add("Reshape", y, np.array([1, 4, 6, 6]))
+    y = norm(net, conv(net, y, 4, 3, group=4, stride=2))
+    y = norm(net, conv(net, y, 4, group=2))
+    return net.add("Relu", net.add("Concat", pooled(net, x, "AveragePool", 2), y, axis=1))
+
+
+def dense(net: Net, x: Value) -> Value:
+    """Two layers of growth 2, and the transition to half the size."""
+    for _ in range(2):
+        y = net.add("Relu", norm(net, x))
+        y = net.add("Relu", norm(net, conv(net, y, 3)))
+        x = net.add("Concat", x, conv(net, y, 2, 3), axis=1)
+    x = conv(net, net.add("Relu", norm(net, x)), 4)
+    x = net.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+    return net.add("Relu", x)
+
+
+def normalized(net: Net, x: Value) -> Value:
+    return net.add("LRN", x, size=3, alpha=0.5)
+
+
+def bottleneck(net: Net, x: Value) -> Value:
+    """With stride 2 in the first convolution and in the shortcut, as in the first ResNets."""
+    y = conv_relu(net, conv_relu(net, x, 2, stride=2), 2, 3)
+    y, skip = conv(net, y, 6), conv(net, x, 6, stride=2)
+    return net.add("Relu", net.add("Add", norm(net, y), norm(net, skip)))
+
+
+ALL = 4 * 6 * 6
+"""Activations of the layer before a block, 4 channels of 6 x 6."""
+POOL = (2 * 6 - 2) * (6 + 6)
+"""Maxima for a channel: one less for each window at a border, twice."""
+BLOCKS: Mapping[Callable[[Net, Value], Value], Counter[str]] = {
+    fire: Counter(lookup=ALL + (2 + 4 + 4) * 36),
+    inception: Counter(lookup=ALL + (2 + 3 + 4 + 1 + 2 + 2) * 36, max=4 * POOL),
+    shuffle: Counter(lookup=ALL + 4 * 36 + 8 * 9),
+    dense: Counter(lookup=ALL + (4 + 3 + 6 + 3 + 8) * 36 + 4 * 9),
+    normalized: Counter(lookup=3 * ALL, mul=2 * ALL),
+    bottleneck: Counter(lookup=4 * 9 + (2 + 2 + 6) * 9),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
+def test_block(block: Callable[[Net, Value], Value]) -> None:
+    """Between a convolution with ReLU and a last layer."""
+    net = Net(x=(1, 3, 6, 6))
+    y = block(net, conv_relu(net, net.x[0], 4, 3))
+    module = net.returns(net.dense(net.add("Flatten", y), 3))
+    assert bootstraps(module) == BLOCKS[block]

@@ -31,14 +31,23 @@ def test_windows(data: st.DataObject) -> None:
     kernel, dilation = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 3))
     size = data.draw(st.integers((kernel - 1) * dilation + 1, 30))
     stride = data.draw(st.integers(1, 4))
-    windows = Windows(1, size, kernel, stride, dilation)
+    pads = data.draw(st.integers(0, kernel + 1)), data.draw(st.integers(0, kernel + 1))
+    windows = Windows(1, size, kernel, stride, dilation, pads)
     graph, found = maxima(windows, lines=2)
     x = np.random.default_rng(0).integers(0, 16, (3, 2, size))
     taps = np.arange(windows.count)[:, None] * stride + np.arange(kernel) * dilation
     (y,) = evaluate(graph, [x])
-    np.testing.assert_array_equal(y, x[..., taps].max(-1))
-    assert found == 2 * plan_of(kernel, windows.count, stride, dilation).maxima
+    padded = np.pad(x, ((0, 0), (0, 0), pads))
+    np.testing.assert_array_equal(y, padded[..., taps].max(-1))
+    planned = 2 * plan_of(kernel, windows.count, stride, dilation).maxima
+    assert found == planned if not any(pads) else found <= planned
     assert found <= 2 * (kernel - 1) * windows.count
+
+
+def test_padding_is_no_operand() -> None:
+    """Of 3 elements in a window, those at the ends have 2, so 1 maximum is enough there."""
+    assert maxima(Windows(1, 7, 3, 1, 1, (1, 1)))[1] == 2 * 7 - 2
+    assert maxima(Windows(1, 8, 3, 2, 1, (1, 0)))[1] == 2 * 4 - 1
 
 
 @pytest.mark.parametrize(

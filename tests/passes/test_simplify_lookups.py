@@ -19,7 +19,7 @@ from lutra.passes.simplify_lookups import straight
 from lutra.testing.graphs import integer_graphs
 from lutra.testing.nets import Net
 
-KINDS = ("lookup", "lookup", "assume", "reshape", "transpose", "slice")
+KINDS = ("lookup", "lookup", "max", "mul", "assume", "pad", "reshape", "transpose", "slice")
 
 
 @given(integer_graphs(kinds=KINDS, most=8))

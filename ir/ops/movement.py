@@ -149,12 +149,27 @@ class Pad(Movement):
         pairs = zip(self.before, self.x.shape, self.after, strict=True)
         return tuple(before + size + after for before, size, after in pairs)
 
-    def uniform_range(self, lo: int, hi: int) -> tuple[int, int]:
-        return (
-            (min(lo, self.value), max(hi, self.value))
-            if any(self.before + self.after)
-            else (lo, hi)
+    def infer(self) -> Int:
+        """Along one padded axis, the range of what is padded is its value alone."""
+        x = self.x.int_type
+        padded = [
+            i for i, pair in enumerate(zip(self.before, self.after, strict=True)) if any(pair)
+        ]
+        if len(padded) != 1 or x.lo.size != 1 or x.hi.size != 1:
+            return super().infer()
+        (axis,) = padded
+        widths = (self.before[axis], self.after[axis])
+        shape = [-1 if i == axis else 1 for i in range(len(x.shape))]
+        bounds = (
+            np.pad(np.full(x.shape[axis], bound), widths, constant_values=self.value)
+            for bound in (x.min, x.max)
         )
+        return Int.of(self.result_shape(), *(bound.reshape(shape) for bound in bounds))
+
+    def uniform_range(self, lo: int, hi: int) -> tuple[int, int]:
+        if any(self.before + self.after):
+            return min(lo, self.value), max(hi, self.value)
+        return lo, hi
 
     def eval(self, x: Array) -> Array:
         widths = ((0, 0), *zip(self.before, self.after, strict=True))

@@ -36,6 +36,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "named-pipelines": passes.named_pipelines,
     "order": passes.order,
     "operators": reference.operators,
+    "node-cases": reference.node_cases,
     "nondecreasing": reference.nondecreasing,
     "error-example": lambda: reference.example_error(ir.too_wide),
     "error-codes": reference.error_codes,

@@ -59,7 +59,7 @@ def import_source(source: Any, *, shapes: Shapes | None = None, examples: Any = 
         if module is not None:
             return _checked(name, module)
     try:
-        return import_model(source, shapes=shapes)
+        return import_model(source, shapes=shapes, native=True)
     except ModelError as error:
         if not broken:
             raise

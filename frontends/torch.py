@@ -43,7 +43,7 @@ def read(source: Any, *, examples: Any = None) -> Module | None:
             help="pass `calibration=` typical inputs; one is enough where nothing is calibrated",
         )
     export = exported_brevitas if is_brevitas_model(source) else exported
-    return import_model(export(source, _in_order(source, examples)))
+    return import_model(export(source, _in_order(source, examples)), native=True)
 
 
 def _in_order(model: torch.nn.Module, examples: Any) -> tuple[Any, ...]:

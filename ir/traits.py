@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from lutra.ir.ops.onnx import Onnx
+from lutra.ir.ops.onnx import Onnx, constant_of
 
 
 class Trait(Enum):
@@ -78,5 +78,12 @@ def trait(op: Onnx) -> Trait:
 
 def _copies(resize: Onnx) -> bool:
     """Whether a Resize takes every element from some place, and computes none."""
-    mode = resize.attrs.get("coordinate_transformation_mode")
-    return resize.attrs.get("mode", "nearest") == "nearest" and mode != "tf_crop_and_resize"
+    return resize.attrs.get("mode", "nearest") == "nearest" and not looks_outside(resize)
+
+
+def looks_outside(resize: Onnx) -> bool:
+    """Whether a Resize may take in values from outside of its operand."""
+    if resize.attrs.get("coordinate_transformation_mode") != "tf_crop_and_resize":
+        return False
+    window = constant_of(resize.input(1))
+    return window is None or bool(((window < 0) | (window > 1)).any())

@@ -10,6 +10,7 @@ import numpy as np
 from lutra.ir.core import Value
 from lutra.ir.ops import Onnx, constant_of
 from lutra.ir.rewriter import Rewriter
+from lutra.ir.traits import looks_outside
 from lutra.ir.types import Array
 from lutra.passes.affine import folded
 from lutra.passes.client import is_encrypted
@@ -37,7 +38,7 @@ def resize_to_matmul(op: Onnx, rw: Rewriter) -> Outcome:
     mode = op.attrs.get("mode", "nearest")
     if mode == "nearest" or not is_encrypted(op):
         return no("it moves elements, or the client computes it")
-    if op.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+    if looks_outside(op):
         return no("it may take in values from outside")
     if op.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         return no("its axes depend on each other")
@@ -68,8 +69,17 @@ def _interpolation(op: Onnx, axis: int, before: int, after: int) -> Array | None
         target = [constant([1, 1, 1, factor], np.float32), None]
     unit = constant(np.eye(before)[None, None], np.float32)
     attrs = {k: v for k, v in op.attrs.items() if k not in ("axes", "keep_aspect_ratio_policy")}
-    (found,) = folded(Onnx.make("Resize", (unit, None, *target), **attrs))
+    (found,) = folded(Onnx.make("Resize", (unit, _window(op, axes, axis), *target), **attrs))
     return np.asarray(found[0, 0])
+
+
+def _window(op: Onnx, axes: list[int], axis: int) -> Value | None:
+    """The part of an axis that a Resize looks at, as it is written for the last of four axes."""
+    window = constant_of(op.input(1))
+    if window is None or not window.size or axis not in axes:
+        return None
+    start, end = window.reshape(2, -1)[:, axes.index(axis)]
+    return constant([0, 0, 0, start, 1, 1, 1, end], np.float32)
 
 
 def _along(x: Value, axis: int, matrix: Array) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,23 @@ def _treatment(name: str, trait: traits.Trait) -> str:
     if trait in DEFAULTS:
         return "; ".join([DEFAULTS[trait], *own])
     return "; ".join(own or equations)
+
+
+def node_cases() -> str:
+    """How ONNX's own node tests fare, as tests/frontends/test_onnx_nodes.py sees to it."""
+    declared = runpy.run_path(str(ROOT / "tests" / "node_cases.py"))
+    reasons = declared["EXCEPTIONS"]
+    cases = declared["CASES"]
+    client = ", ".join(f"`{name}`" for name in declared["CLIENT"])
+    rows = [
+        (reason, ", ".join(f"`{name}`" for name, why in reasons.items() if why == reason))
+        for reason in dict.fromkeys(reasons.values())
+    ]
+    return (
+        f"Of the {cases} cases of these operators and of {client}, the expanded ones among them, "
+        f"{cases - len(reasons)} give what ONNX says, and {len(reasons)} are refused:\n\n"
+        + table(("because of", "refused cases"), *rows)
+    )
 
 
 def nondecreasing() -> str:

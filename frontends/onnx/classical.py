@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto
 
 from lutra.frontends.onnx.attributes import attributes_of
+from lutra.frontends.onnx.body import Body
 from lutra.frontends.onnx.cleanup import splice
 from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.proto import is_typed
@@ -143,25 +144,8 @@ _EXPANSIONS: dict[str, Callable[[NodeProto], GraphProto | None]] = {
 
 
 # --- building -----------------------------------------------------------------------------------
-class _Body:
-    """Builds the graph that stands for one node, by operators that all opsets have alike."""
-
-    def __init__(self) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: list[TensorProto] = []
-
-    def constant(self, array: Any) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
-        return name
-
-    def node(
-        self, op_type: str, *inputs: str, name: str = "", domain: str = "", **attributes: Any
-    ) -> str:
-        result = f"{op_type}{len(self.nodes)}"
-        made = helper.make_node(op_type, inputs, [result], name, domain=domain, **attributes)
-        self.nodes.append(made)
-        return result
+class _Body(Body):
+    """Of operators that all opsets have alike."""
 
     def trees(self, node: NodeProto, attributes: Mapping[str, Any]) -> str:
         """Scores [samples, targets] of an ensemble, under the node's own name."""
@@ -193,10 +177,6 @@ class _Body:
         index = self.node("ArgMax", scores, axis=1, keepdims=0)
         labels = self.constant(np.asarray(_labels(given), np.int64))
         return self.node("Gather", labels, index)
-
-    def graph(self, *results: str) -> GraphProto:
-        outputs = [ValueInfoProto(name=name) for name in results]
-        return helper.make_graph(self.nodes, "classical", [], outputs, self.constants)
 
 
 def _powers(sizes: Array) -> Array:

@@ -74,11 +74,11 @@ def _does_nothing(node: NodeProto, constants: dict[str, TensorProto], used: set[
 
 
 def _drops_nothing(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Whether a node passes its operand on, as Dropout does outside training."""
+    """Whether a node passes its operand on, as Dropout does outside training or at ratio 0."""
     if len(node.input) < 3 or not node.input[2]:
         return True
-    training = constants.get(node.input[2])
-    return training is not None and not numpy_helper.to_array(training).any()
+    ratio, training = (constants.get(name) for name in node.input[1:3])
+    return any(t is not None and not numpy_helper.to_array(t).any() for t in (ratio, training))
 
 
 def _casts_nothing(node: NodeProto, types: Mapping[str, TypeProto]) -> bool:

@@ -86,6 +86,15 @@ class Draft:
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
 
+    def replace_constant(self, tensor: TensorProto) -> None:
+        """Put a constant in the place of the one of that name."""
+        self.aside.pop(tensor.name, None)
+        for field in (self.graph.initializer, self.graph.input):
+            kept = [value for value in field if value.name != tensor.name]
+            del field[:]
+            field.extend(kept)
+        self.add_constant(tensor)
+
     def constants(self) -> dict[str, TensorProto]:
         """All constants by name."""
         return {**{tensor.name: tensor for tensor in self.graph.initializer}, **self.aside}

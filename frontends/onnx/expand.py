@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 from onnx import (
     AttributeProto,
+    FunctionProto,
     GraphProto,
+    ModelProto,
     NodeProto,
     TensorProto,
     TypeProto,
@@ -26,6 +28,9 @@ from lutra.ir.ort import IR_VERSION, OPSET
 
 Types = Mapping[str, TypeProto]
 
+CALLED = "lutra.called"
+"""The domain that operators are in while their bodies are put in their places."""
+
 
 def write_defaults(draft: Draft) -> None:
     """Write down the default attributes of operators with bodies.
@@ -43,12 +48,17 @@ def write_defaults(draft: Draft) -> None:
 
 
 def expand_newer(draft: Draft) -> None:
-    """Expand operators that opset `OPSET` does not have yet, and those in their bodies."""
+    """Expand operators that opset `OPSET` does not have yet, and those in their bodies.
+
+    Where only a type is new, run them on a wider one.
+    """
     changed = True
     while changed:
         write_defaults(draft)
         infer(draft)
-        changed = _expand(draft, _is_newer)
+        types = draft.types()
+        newer = {node.name for node in draft.graph.node if _is_newer(node, types)}
+        changed = widen(draft) or _expand(draft, _is_newer) or widen(draft, newer)
 
 
 def _is_newer(node: NodeProto, types: Types) -> bool:
@@ -79,7 +89,7 @@ def expand_stuck(draft: Draft) -> bool:
             is_typed(node.input, types) and not is_typed(node.output, types)
         )
 
-    return _expand(draft, is_stuck) or widen(draft, refused)
+    return widen(draft) or _expand(draft, is_stuck) or widen(draft, refused)
 
 
 def _expand(draft: Draft, chosen: Callable[[NodeProto, Types], bool]) -> bool:
@@ -107,12 +117,35 @@ def _body(draft: Draft, node: NodeProto, types: Types) -> GraphProto | None:
         ir_version=IR_VERSION,
         opset_imports=draft.model.opset_import,
     )
-    called = [(node.domain, node.op_type)]
+    called = [(node.domain, node.op_type), (CALLED, node.op_type)]
     try:
-        inlined = inliner.inline_selected_functions(model, called, inline_schema_functions=True)
+        if schema.has_context_dependent_function and "" in node.input:  # type: ignore[attr-defined]
+            _define(model, schema, [types.get(name, TypeProto()) for name in node.input])
+            inlined = inliner.inline_local_functions(model, convert_version=True)
+        else:
+            inlined = inliner.inline_selected_functions(
+                model, called[:1], inline_schema_functions=True
+            )
     except Exception:  # the body exists only for other types or attributes
         return None
     body: GraphProto = inlined.graph
     useless = any((n.domain, n.op_type) in called or any(subgraphs(n)) for n in body.node)
     complete = {o.name for o in outputs} <= {name for n in body.node for name in n.output}
     return body if complete and not useless else None
+
+
+def _define(model: ModelProto, schema: onnx.defs.OpSchema, types: Sequence[TypeProto]) -> None:
+    """Make the one node of a model call a function of the model, which has the operator's body.
+
+    onnx's inliner does not look for bodies where an operand is left out before the last one.
+    """
+    (call,) = model.graph.node
+    text = schema.get_context_dependent_function_with_opset_version(  # type: ignore[attr-defined]
+        model.opset_import[0].version,
+        call.SerializeToString(),
+        [type.SerializeToString() for type in types],
+    )
+    function = FunctionProto.FromString(text)
+    function.domain = call.domain = CALLED
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid(CALLED, 1))

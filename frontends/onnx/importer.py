@@ -9,6 +9,7 @@ from onnx import ModelProto, numpy_helper
 
 from lutra.frontends.onnx.attributes import attributes_of
 from lutra.frontends.onnx.domains import is_fake_quantizer
+from lutra.frontends.onnx.ends import make_ends_native
 from lutra.frontends.onnx.fake_quantizers import lower_quantizer, quantized_by
 from lutra.frontends.onnx.load import load
 from lutra.frontends.onnx.normalise import normalise
@@ -20,7 +21,10 @@ from lutra.ir.rewriter import Rewriter
 
 
 def import_model(
-    source: str | Path | bytes | ModelProto, *, shapes: Shapes | None = None
+    source: str | Path | bytes | ModelProto,
+    *,
+    shapes: Shapes | None = None,
+    native: bool = False,
 ) -> Module:
     """The graph `main` of an ONNX model (see `load` for sources and `normalise` for `shapes`).
 
@@ -28,9 +32,15 @@ def import_model(
     whose `loc` is the node's name and whose types are those that ONNX's shape inference finds.
     Fake quantizers, which onnxruntime does not know, become `quantize` and `dequantize`.
 
+    native: inputs and results of types that numpy lacks, as bfloat16, become those of types that
+    it has, as float32.
+
     Raises `ModelError` (F001 to F006) and, for `shapes`, `InputError` (I001, I004).
     """
-    return lower(normalise(load(source), shapes=shapes))
+    model = normalise(load(source), shapes=shapes)
+    if native:
+        make_ends_native(model)
+    return lower(model)
 
 
 def lower(model: ModelProto) -> Module:

@@ -22,6 +22,7 @@ from lutra.frontends.onnx.results import trim_results
 from lutra.frontends.onnx.rewrites import write_plainer
 from lutra.frontends.onnx.shapes import Shapes, fix_inputs, infer, require_static
 from lutra.frontends.onnx.support import reject_newer, reject_unsupported, require_runnable
+from lutra.frontends.onnx.young import hold_young
 from lutra.ir.ort import OPSET
 
 STEPS = (
@@ -60,6 +61,7 @@ def normalise(model: ModelProto, *, shapes: Shapes | None = None) -> ModelProto:
     if draft.version <= OPSET:
         simplify(draft)  # what the converter then sees has its shapes
     else:
+        hold_young(draft)
         expand_newer(draft)
         reject_newer(draft)
     convert(draft)

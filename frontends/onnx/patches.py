@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lutra.frontends.onnx.body import Body
+from lutra.frontends.onnx.cleanup import splice
 from lutra.frontends.onnx.domains import complete_imports
 from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.proto import shape_of, unused
+from lutra.frontends.onnx.shifts import unsigned_shift
 from lutra.ir.ort import OPSET
 from lutra.ir.types import Array
 
@@ -44,8 +47,10 @@ def _patched(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
         yield from _flat_hardmax(draft, node)
     elif node.op_type in ("Upsample", "Resize") and draft.version <= 10:
         yield _resize(draft, node)
+    elif node.op_type == "BitShift" and (body := unsigned_shift(node, draft.types())):
+        yield from splice(draft, body, node, node.output, draft.names())
     elif node.op_type == "Mod" and _is_float(draft, node) and not _attribute(node, "fmod", 0):
-        yield from _floored_mod(draft, node)
+        yield from splice(draft, _floored_mod(draft, node), node, node.output, draft.names())
     else:
         yield node
 
@@ -56,19 +61,15 @@ def _is_float(draft: Draft, node: NodeProto) -> bool:
     return type is not None and type.tensor_type.elem_type in floats
 
 
-def _floored_mod(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
+def _floored_mod(draft: Draft, node: NodeProto) -> GraphProto:
     """Mod of floats, new in opset 28: the result has the divisor's sign, fmod's the dividend's."""
-    (x, y), taken = node.input, draft.names()
-    rest, signs, sum_, other = (
-        unused(f"{node.name}/{part}", taken) for part in ("rest", "signs", "sum", "other")
-    )
+    x, y = node.input
     dtype = helper.tensor_dtype_to_np_dtype(draft.types()[x].tensor_type.elem_type)
-    zero = _constant(draft, f"{node.name}/zero", np.zeros((), dtype))
-    yield helper.make_node("Mod", [x, y], [rest], f"{node.name}/rest", fmod=1)
-    yield helper.make_node("Mul", [rest, y], [signs], f"{node.name}/signs")
-    yield helper.make_node("Less", [signs, zero], [other], f"{node.name}/other")
-    yield helper.make_node("Add", [rest, y], [sum_], f"{node.name}/sum")
-    yield helper.make_node("Where", [other, sum_, rest], node.output, node.name)
+    body = Body()
+    rest = body.node("Mod", x, y, fmod=1)
+    other = body.node("Less", body.node("Mul", rest, y), body.constant(0, dtype))
+    sum_ = body.node("Add", rest, y)
+    return body.graph(body.node("Where", other, sum_, rest, name=node.name))
 
 
 def _flat_hardmax(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:

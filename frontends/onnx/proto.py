@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TypeProto
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto
 
 RANDOM = (
     "Bernoulli",
@@ -89,6 +89,11 @@ def has_body(schema: onnx.defs.OpSchema) -> bool:
     """Whether ONNX defines the operator by others."""
     fixed: bool = schema.has_function  # type: ignore[attr-defined]
     return fixed or bool(schema.has_context_dependent_function)  # type: ignore[attr-defined]
+
+
+def element_type_of(type: TypeProto | None) -> int:
+    """A tensor's element type, UNDEFINED where it is not known."""
+    return type.tensor_type.elem_type if type is not None else TensorProto.UNDEFINED
 
 
 def shape_of(type: TypeProto | None) -> tuple[int, ...] | None:

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from onnx import NodeProto, TypeProto, helper, numpy_helper
 
+from lutra.frontends.onnx.cleanup import splice
 from lutra.frontends.onnx.draft import Draft
 from lutra.frontends.onnx.proto import unused
+from lutra.frontends.onnx.unusual import usual
+from lutra.ir.ort import OPSET
 
 
 def write_plainer(draft: Draft) -> bool:
-    """CastLike(x, y) -> Cast(x), Compress(x, constant) -> Gather(x)."""
+    """CastLike(x, y) -> Cast(x), Compress(x, constant) -> Gather(x), and `usual`."""
     types, names = draft.types(), draft.names()
     nodes = [new for node in draft.graph.node for new in _plainer(draft, node, types, names)]
     changed = [node.op_type for node in nodes] != [node.op_type for node in draft.graph.node]
@@ -30,6 +33,8 @@ def _plainer(
         yield helper.make_node("Cast", node.input[:1], node.output, node.name, to=to)
     elif node.op_type == "Compress" and node.input[1] in draft.constants():
         yield from _gathered(draft, node, names)
+    elif draft.version == OPSET and (body := usual(draft, node)):
+        yield from splice(draft, body, node, node.output, names)
     else:
         yield node
 

@@ -50,7 +50,7 @@ def part_of(
         nodes,
         "part",
         [helper.make_value_info(name, types[name]) for name in inputs],
-        [onnx.ValueInfoProto(name=name) for name in outputs],
+        [onnx.ValueInfoProto(name=name, type=types.get(name)) for name in outputs],
         [constants[name] for name in names if name in constants],
     )
     model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=draft.model.opset_import)

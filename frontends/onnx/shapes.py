@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 
-from onnx import NodeProto, TypeProto, ValueInfoProto, helper, shape_inference
+from onnx import NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, helper, shape_inference
 
 from lutra.frontends.onnx.domains import is_fake_quantizer, with_stand_ins
 from lutra.frontends.onnx.draft import Draft
@@ -21,6 +21,7 @@ def fix_inputs(draft: Draft, shapes: Shapes | None) -> None:
 
     `shapes` comes first; a symbol that it binds is bound in the other inputs too. A symbolic first
     dimension that is left is the batch, and becomes 1. Any other raises F003, all of them at once.
+    Dimensions of 0 are open ones of exporters that write them so, unless `shapes` says 0 as well.
     """
     shapes = dict(shapes or {})
     for name in shapes:
@@ -40,9 +41,10 @@ def fix_inputs(draft: Draft, shapes: Shapes | None) -> None:
     for value in values:
         if value.name in shapes and value.type.HasField("tensor_type"):
             bound |= _apply(value, tuple(shapes[value.name]))
-    for value in values:
+    others = [value for value in values if value.name not in shapes]
+    for value in others:
         bound |= _set_batch(value, bound)
-    lost = [text for value in values for text in _bind(value, bound)]
+    lost = [text for value in others for text in _bind(value, bound)]
     if lost:
         raise ModelError(
             "F003",
@@ -60,13 +62,23 @@ def _apply(value: ValueInfoProto, shape: tuple[int, ...]) -> dict[str, int]:
     tensor = value.type.tensor_type
     dims = list(tensor.shape.dim) if tensor.HasField("shape") else None
     sizes = [int(size) for size in shape]
-    if any(size < 1 for size in sizes) or (dims is not None and len(dims) != len(sizes)):
+    if not _fits(sizes, dims):
         raise InputError(
             "I001", f"shape {shape} does not fit input {value.name!r}: {text_of(value.type)}"
         )
     bound = {d.dim_param: s for d, s in zip(dims or [], sizes, strict=False) if d.dim_param}
     value.type.CopyFrom(helper.make_tensor_type_proto(tensor.elem_type, sizes))
     return bound
+
+
+def _fits(sizes: Sequence[int], dims: Sequence[TensorShapeProto.Dimension] | None) -> bool:
+    """Whether sizes have the declared rank, and none is below 1 that is not declared 0."""
+    if dims is None:
+        return min(sizes, default=1) > 0
+    return len(sizes) == len(dims) and all(
+        size > 0 or (size == 0 and dim.HasField("dim_value") and dim.dim_value == 0)
+        for size, dim in zip(sizes, dims, strict=True)
+    )
 
 
 def _set_batch(value: ValueInfoProto, bound: Mapping[str, int]) -> dict[str, int]:

@@ -126,3 +126,31 @@ def test_float_biases_of_quantized_models_are_not_rounded() -> None:
     (found,) = evaluate(import_model(model).main, [x[None]])
     np.testing.assert_allclose(found[0], [[7.11, 5.93]], rtol=1e-6)
     np.testing.assert_allclose(run(model, {"x": x})[0], found[0], rtol=1e-6)
+
+
+# --- types --------------------------------------------------------------------------------------
+def brief_model() -> onnx.ModelProto:
+    model = model_of(
+        "g (bfloat16[N, 4] x) => (bfloat16[N, 3] y) { h = MatMul(x, w) r = Relu(h) y = Add(r, b) }"
+    )
+    rng = np.random.default_rng(0)
+    for name, shape in (("w", (4, 3)), ("b", (3,))):
+        array = rng.standard_normal(shape).astype("bfloat16")
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return model
+
+
+def test_bfloat16_is_computed_in_float32() -> None:
+    ops = [op for op in import_model(brief_model()).main.ops if isinstance(op, Onnx)]
+    assert [op.op_type for op in ops] == ["Cast", "MatMul", "Relu", "Add", "Cast"]
+    assert {op.result.type.dtype for op in ops[:-1]} == {"float32"}
+    assert ops[-1].result.type.dtype == "bfloat16"
+
+
+def test_native_ends() -> None:
+    module = import_model(brief_model(), native=True)
+    x = np.random.default_rng(1).standard_normal((3, 1, 4)).astype(np.float32)
+    (found,) = evaluate(module.main, {"x": x})
+    (wanted,) = evaluate(import_model(brief_model()).main, {"x": x.astype("bfloat16")})
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, wanted.astype(np.float32))

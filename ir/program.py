@@ -34,7 +34,7 @@ class Program:
         return self.decode(run_circuit(self.encode(inputs)), inputs)
 
     def encode(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-        """What a partitioned module's client encrypts: the circuit's inputs, in its order."""
+        """What a partitioned module's client sends: the circuit's inputs, in its order."""
         return self._interpreters["encode"].run(inputs)
 
     def decode(

@@ -41,10 +41,10 @@ from lutra.signature import Port, Signature
 
 T = TypeVar("T")
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout above. It grows when older versions of Lutra can no longer read it.
 
-Format 1 had no files of the backend.
+Format 1 had no files of the backend, format 2 no clear inputs.
 """
 
 PARTS = ("module.txt", "constants.npz", "encode.onnx", "decode.onnx")
@@ -279,8 +279,8 @@ def _fit(module: Module) -> bool:
     encode, circuit, decode = module.encode, module.circuit, module.decode
     made = dict(zip(circuit.output_names, (v.shape for v in circuit.outputs), strict=True))
     made |= {node.name: node.type.shape for node in encode.inputs}
-    return [value.shape for value in encode.outputs] == [
-        node.type.shape for node in circuit.inputs
+    return [(value.shape, value.clear) for value in encode.outputs] == [
+        (node.type.shape, node.clear) for node in circuit.inputs
     ] and all(made.get(node.name) == node.type.shape for node in decode.inputs)
 
 
@@ -299,7 +299,15 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 def _ports(signature: Signature) -> dict[str, list[dict[str, Any]]]:
     def entries(ports: tuple[Port, ...]) -> list[dict[str, Any]]:
-        return [{"name": p.name, "shape": list(p.shape), "dtype": p.dtype} for p in ports]
+        return [
+            {
+                "name": port.name,
+                "shape": list(port.shape),
+                "dtype": port.dtype,
+                **({"clear": True} if port.clear else {}),
+            }
+            for port in ports
+        ]
 
     return {"inputs": entries(signature.inputs), "outputs": entries(signature.outputs)}
 

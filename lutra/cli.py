@@ -111,6 +111,10 @@ def compile(
         list[str] | None,
         typer.Option(help="shape of an input that the model leaves open: name=1,3,32,32"),
     ] = None,
+    clear: Annotated[
+        list[str] | None,
+        typer.Option(help="an input that is not encrypted: the server gets to know it"),
+    ] = None,
     cached: Annotated[
         bool,
         typer.Option("--cache", help="take it from the cache, or keep it there"),
@@ -137,6 +141,7 @@ def compile(
             backend=backend,
             p_error=p_error,
             global_p_error=global_p_error,
+            clear=clear or (),
             cache=cached,
             progress=progress,
         )

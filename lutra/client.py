@@ -17,7 +17,7 @@ from lutra.ir.program import decoded
 from lutra.ir.types import Array
 from lutra.keyfile import read_keys, write_keys
 from lutra.message import Header, Message, pack_keys, pack_samples
-from lutra.signature import Form, Port, Signature
+from lutra.signature import Form, Signature
 
 
 class Client:
@@ -37,14 +37,9 @@ class Client:
         self._circuit: Any = backend.client(deployed)
         steps = found.steps()
         self._encode, self._decode = Interpreter(steps.encode), Interpreter(steps.decode)
-        self.signature = Signature(
-            tuple(Port.of(node.name, node.type) for node in steps.encode.inputs),
-            tuple(
-                Port.of(name, value.type)
-                for name, value in zip(steps.decode.output_names, steps.decode.outputs, strict=True)
-            ),
-        )
-        if [v.shape for v in steps.encode.outputs] != [p.shape for p in self._circuit.inputs]:
+        self.signature = Signature.between(steps.encode, steps.decode)
+        encoded = [(value.shape, value.clear) for value in steps.encode.outputs]
+        if encoded != [(port.shape, port.clear) for port in self._circuit.inputs]:
             raise ArtifactError("A002", f"{found.source}: its parts do not fit together")
         self._evaluation_keys: tuple[str, bytes] | None = None
 
@@ -105,7 +100,9 @@ class Client:
 
     # --- data -----------------------------------------------------------------------------------
     def encode(self, x: Any) -> tuple[Array, ...]:
-        """What gets encrypted: integers (samples, *shape) for each input of the circuit.
+        """What gets encrypted, unless it is clear: integers for each input of the circuit.
+
+        Of shape (samples, *shape).
 
         x: as of `Model.predict`. Errors I001 to I004 where it does not fit.
         """
@@ -113,6 +110,8 @@ class Client:
 
     def encrypt(self, x: Any) -> bytes:
         """The samples of x, encoded and encrypted, as a message for the server.
+
+        Of inputs that are clear (see `signature`) it holds plain integers.
 
         x: as of `Model.predict`. Errors I001 to I004 where it does not fit.
         """

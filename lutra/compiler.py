@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -12,8 +12,9 @@ from lutra.backends import registry
 from lutra.backends.base import Backend
 from lutra.cache import compiled, key_of
 from lutra.frontends.registry import import_source
-from lutra.ir.core import Module
-from lutra.ir.errors import InputError, ModelError, PipelineError
+from lutra.ir.core import Input, Module
+from lutra.ir.errors import InputError, ModelError, PipelineError, did_you_mean
+from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array
 from lutra.model import Model, silent
 from lutra.passes import Context, Pass, Pipeline
@@ -35,6 +36,7 @@ def compile(
     p_error: float | None = None,
     global_p_error: float | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    clear: Collection[str] = (),
     options: Mapping[str, Any] | None = None,
     share_results: bool = False,
     max_p_error: float | None = None,
@@ -56,6 +58,8 @@ def compile(
     p_error: chance that one table look-up is off.
     global_p_error: chance that any look-up of a sample is off.
     shapes: shapes of inputs whose axes the model leaves open, by name.
+    clear: names of inputs that are not encrypted, which the server gets to know: see
+        docs/security.md. Sums and products of clear and encrypted values take no look-ups.
     options: further options of the backend.
     share_results: decrypted results may become known to the server or to others. Then the default
         p_error is 2^-40, and a higher one is refused (I006), as is approximate rounding: see
@@ -76,6 +80,7 @@ def compile(
     emission = _options(chosen, p_error, global_p_error, options)
     passes = Pipeline.of(pipeline)
     module = imported(model, calibration, shapes)
+    leave_clear(module, clear)
     context = Context(
         samples=None if calibration is None else samples_of(module, calibration),
         lookup_bits=chosen.limits.lookup_bits,
@@ -118,6 +123,28 @@ def imported(model: Any, calibration: Any, shapes: Mapping[str, Sequence[int]] |
     if isinstance(model, Module):
         return model.clone()
     return import_source(model, shapes=shapes, examples=calibration)
+
+
+def leave_clear(module: Module, names: Collection[str]) -> None:
+    """Mark inputs of a module as clear, besides those that are. Error I004 unless some are not."""
+    names = [names] if isinstance(names, str) else list(names)
+    inputs = {node.name: node for node in module.main.inputs}
+    for name in names:
+        if name not in inputs:
+            raise InputError(
+                "I004",
+                f"the model has no input {name!r} to leave clear",
+                help=did_you_mean(str(name), list(inputs)),
+            )
+    if names and all(node.clear or node.name in names for node in inputs.values()):
+        raise InputError(
+            "I004",
+            "all inputs of the model would be clear: nothing would be encrypted",
+            help="name those that the server may know, and leave out the others",
+        )
+    rewriter = Rewriter(module.main)
+    for name in dict.fromkeys(names):
+        rewriter.replace(inputs[name], Input(name, inputs[name].type, clear=True))
 
 
 def samples_of(module: Module, calibration: Any) -> Mapping[str, Array]:

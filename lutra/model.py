@@ -124,7 +124,9 @@ class Model:
 
     # --- the same step by step: encode, evaluate, decode ----------------------------------------
     def encode(self, x: Any) -> tuple[Array, ...]:
-        """What the client encrypts: integers (samples, *shape) for each input of the circuit.
+        """What the client sends, encrypted or clear: integers for each input of the circuit.
+
+        Of shape (samples, *shape).
 
         x: as of `predict`. Errors I001 to I004 where it does not fit.
         """

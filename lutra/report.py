@@ -91,6 +91,7 @@ class Report:
     statistics: what the backend says of the whole circuit, empty where it says nothing.
     choices: what the pipeline chose between alternatives, and why.
     note: why prices are missing, if they are.
+    clear: names of the inputs that the server sees.
     """
 
     title: str
@@ -101,6 +102,7 @@ class Report:
     statistics: Mapping[str, Any]
     note: str = ""
     choices: tuple[str, ...] = ()
+    clear: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Model, *, price: bool = True) -> Report:
@@ -115,6 +117,7 @@ class Report:
             statistics=statistics,
             note=note,
             choices=model.choices,
+            clear=tuple(port.name for port in model.signature.inputs if port.clear),
         )
 
     @property
@@ -162,6 +165,7 @@ class Report:
         """What stands below the table."""
         found = [f"pipeline  {self.pipeline}", f"backend   {self.backend}"]
         found += [f"chosen    {choice}" for choice in self.choices]
+        found += [f"clear     {', '.join(self.clear)}: not encrypted"] * bool(self.clear)
         if not self.layers:
             return found + [self.note] * bool(self.note)
         found.append(f"p_error   {self.p_error:.2g} for each look-up")
@@ -191,6 +195,7 @@ class Report:
             "signature": self.title,
             "pipeline": self.pipeline,
             "choices": list(self.choices),
+            "clear": list(self.clear),
             "backend": self.backend,
             "p_error": self.p_error,
             "pbs": self.pbs,

@@ -9,25 +9,30 @@ from typing import Any
 
 import numpy as np
 
-from lutra.ir.core import Module
+from lutra.ir.core import Graph, Module
 from lutra.ir.errors import InputError, did_you_mean
 from lutra.ir.types import Array, Shape, Tensor, Type, text_of_shape
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a model: `shape` for one sample, with its batch axis of size 1."""
+    """An input or output of a model: `shape` for one sample, with its batch axis of size 1.
+
+    clear: an input that is not encrypted.
+    """
 
     name: str
     shape: Shape
     dtype: str
+    clear: bool = False
 
     @classmethod
-    def of(cls, name: str, type: Type) -> Port:
-        return cls(name, type.shape, type.dtype if isinstance(type, Tensor) else "int64")
+    def of(cls, name: str, type: Type, clear: bool = False) -> Port:
+        return cls(name, type.shape, type.dtype if isinstance(type, Tensor) else "int64", clear)
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.dtype}[{text_of_shape(self.shape)}]"
+        mark = "clear " if self.clear else ""
+        return f"{self.name}: {mark}{self.dtype}[{text_of_shape(self.shape)}]"
 
 
 class Form(IntEnum):
@@ -56,11 +61,15 @@ class Signature:
 
     @classmethod
     def of(cls, module: Module) -> Signature:
-        first, last = (
-            (module.encode, module.decode) if module.partitioned else (module.main, module.main)
-        )
+        if module.partitioned:
+            return cls.between(module.encode, module.decode)
+        return cls.between(module.main, module.main)
+
+    @classmethod
+    def between(cls, first: Graph, last: Graph) -> Signature:
+        """The inputs of one graph and the outputs of another."""
         return cls(
-            tuple(Port.of(node.name, node.type) for node in first.inputs),
+            tuple(Port.of(node.name, node.type, node.clear) for node in first.inputs),
             tuple(Port.of(n, v.type) for n, v in zip(last.output_names, last.outputs, strict=True)),
         )
 

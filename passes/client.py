@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from lutra.ir.core import Op, Value
+from lutra.ir.core import Op, Secrecy, Value
 from lutra.ir.ops import Dequantize, Onnx
 from lutra.ir.traits import WEIGHTED, Trait, trait
 from lutra.passes.flow import is_onnx
 
 
 def at_client(value: Value) -> bool:
-    """Whether a value comes from the inputs without any layer or quantization between."""
+    """Whether a value comes from the inputs without any layer or quantization between.
+
+    Clear ones are no secret of any layer.
+    """
 
     def is_client(op: Op) -> bool:
-        return not isinstance(op, Dequantize) and not (
-            isinstance(op, Onnx) and trait(op) is Trait.LINEAR
-        )
+        is_layer = isinstance(op, Onnx) and trait(op) is Trait.LINEAR
+        return op.secrecy() is Secrecy.CLEAR or not (is_layer or isinstance(op, Dequantize))
 
     return _all_reached([value.owner], lambda op: [v.owner for v in op.operands], is_client)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lutra.ir.core import Graph, Input, Op, Value
+from lutra.ir.core import Graph, Input, Op, Secrecy, Value
 from lutra.ir.ops import Dequantize, Observe, Onnx, Quantize, constant_of
 from lutra.ir.traits import WEIGHTED, Trait, trait
 from lutra.ir.types import Array, Tensor
@@ -61,7 +61,8 @@ class Flow:
     encrypted operands.
 
     sources: for each value the non-elementwise values of which it is an elementwise function.
-    client: values that the client computes by itself before encryption, free of charge.
+    client: values that the client computes by itself before encryption, free of charge. All clear
+        ones are, whatever computes them.
     demanded: the operations from which a weighted operation (Conv, MatMul) can be reached; all
     others are left to the client.
     """
@@ -82,7 +83,8 @@ class Flow:
             alone = not elementwise and not is_constant(value)
             self.sources[value] = frozenset({value}) if alone else merged
         computable = isinstance(op, Onnx | Observe) and not self.is_linear(op)
-        if isinstance(op, Input) or (computable and self.client.issuperset(operands)):
+        clear = op.secrecy() is Secrecy.CLEAR
+        if isinstance(op, Input) or clear or (computable and self.client.issuperset(operands)):
             self.client.update(op.results)
 
     def _demanded(self) -> set[Op]:
@@ -95,14 +97,20 @@ class Flow:
 
     def is_linear(self, op: Op) -> bool:
         """Whether it becomes integer arithmetic: pooling, convolution, x + y, x * y, ..."""
+        if op.secrecy() is Secrecy.CLEAR:
+            return False
         sums = is_onnx(op, "Add", "Sub") and self.meets(op)
         return sums or _is(op, Trait.LINEAR) or self.is_product(op)
 
     def is_product(self, op: Op) -> bool:
-        """Whether it multiplies two encrypted values, which squares few bits in look-ups."""
+        """Whether it multiplies two values that are known at run time only."""
         if is_onnx(op, "MatMul"):
             return len(encrypted_operands(op)) == 2
         return is_onnx(op, "Mul") and self.meets(op) and not self.client.issuperset(op.operands)
+
+    def is_squared(self, op: Op) -> bool:
+        """Whether it multiplies two encrypted values, which squares few bits in look-ups."""
+        return self.is_product(op) and not any(value.clear for value in op.operands)
 
     def is_accumulator(self, value: Value) -> bool:
         """Whether a value is a sum with products of weights, perhaps moved, or constants joined."""
@@ -182,7 +190,7 @@ class Flow:
 
         for op in self.graph.ops:
             for value in self._integers_of(op):
-                roots = list(self.roots(value, self.is_product(op)))
+                roots = list(self.roots(value, self.is_squared(op)))
                 for root in roots:
                     parent[find(root)] = find(roots[0])
         groups: dict[Value, list[Value]] = {}
@@ -224,7 +232,8 @@ class Flow:
         if self.is_product(op):
             return ""
         if op.op_type in WEIGHTED and len(operands) > 1:
-            return "both operands are encrypted"
+            clear = any(value.clear for value in operands)
+            return "its weights are not constant" if clear else "both operands are encrypted"
         if op.op_type != "Concat" and operands != [op.inputs[0]]:
             return "its parameters are not constant"
         return ""

@@ -75,8 +75,8 @@ def compared(graph: Graph, flow: Flow) -> set[Observe]:
 
 
 def multiplied(graph: Graph, flow: Flow) -> set[Observe]:
-    """The observed values that are multiplied with each other."""
-    return {value for op, met in _meetings(graph, flow) if flow.is_product(op) for value in met}
+    """The encrypted ones of the observed values that are multiplied with each other."""
+    return {value for op, met in _meetings(graph, flow) if flow.is_squared(op) for value in met}
 
 
 def _meetings(graph: Graph, flow: Flow) -> Iterator[tuple[Op, list[Observe]]]:

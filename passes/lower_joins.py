@@ -13,6 +13,7 @@ from lutra.ir.ops import (
     Broadcast,
     Dequantize,
     Lookup,
+    MatMulValues,
     Max,
     Mul,
     MulClear,
@@ -53,7 +54,10 @@ def lower_min(op: Onnx) -> Sequence[Dequantize] | None:
 
 
 def lower_product(op: Onnx) -> Sequence[Dequantize] | None:
-    """s (p - y) * t (q - z) -> s t ((p - y) * (q - z)); one look-up where the pair has few bits"""
+    """s (p - y) * t (q - z) -> s t ((p - y) * (q - z)); one look-up where the pair has few bits
+
+    No look-up where one of them is clear.
+    """
     pair = _operands(op)
     if pair is None:
         return None
@@ -65,15 +69,19 @@ def lower_product(op: Onnx) -> Sequence[Dequantize] | None:
 def lower_inner_products(op: Onnx) -> Sequence[Dequantize] | None:
     """MatMul(s (p - y), t (q - z)) -> s t / 2 sum((p' + q')^2 - p'^2 - q'^2), p' and q' centred
 
-    One look-up for each product, and one for each element of the operands.
+    One look-up for each product, and one for each element of the operands. Where one of these is
+    clear, their product is linear in the other, and takes none.
     """
     first, second = dequantized(op.input(0)), dequantized(op.input(1))
     if first is None or second is None:
         return None
     first = with_uniform_scale(first, [len(first.q.shape) - 1])
     second = with_uniform_scale(second, [len(second.q.shape) - 2])
-    p = Reshape(_centred(first), (*first.q.shape, 1)).result
-    q = _centred(second)
+    scale = first.scale.astype(np.float64) * second.scale
+    p, q = _centred(first), _centred(second)
+    if p.clear or q.clear:
+        return [Dequantize(MatMulValues(p, q).result, scale, ZERO, NO_OFFSET)]
+    p = Reshape(p, (*p.shape, 1)).result
     q = Reshape(q, (*q.shape[:-2], 1, *q.shape[-2:])).result
     shape = np.broadcast_shapes(p.shape, q.shape)
     axis = len(shape) - 2
@@ -86,8 +94,7 @@ def lower_inner_products(op: Onnx) -> Sequence[Dequantize] | None:
     for value in alone:
         spread = value if value.shape == both.shape else Broadcast(value, both.shape).result
         both = Sub(both, spread).result
-    scale = first.scale.astype(np.float64) * second.scale / 2
-    return [Dequantize(both, scale, ZERO, NO_OFFSET)]
+    return [Dequantize(both, scale / 2, ZERO, NO_OFFSET)]
 
 
 def _square(value: Value) -> Value:
@@ -103,9 +110,13 @@ def _summed(value: Value, axis: int) -> Value:
 def product(p: Value, q: Value) -> Value:
     """p * q, by two look-ups of squares or by one that reads both, whichever reads fewer bits.
 
+    By none where one is clear.
+
     A look-up of one bit more costs about as much as two.
     """
     squares = Mul(p, q)
+    if not squares.squared():
+        return squares.result
     narrow, wide = sorted((p, q), key=lambda value: value.int_type.span_bits)
     bits = wide.int_type.span_bits
     total = narrow.int_type.span_bits + bits

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lutra.ir.core import Graph, Input, Module, Op, Return, Value, dependencies
+from lutra.ir.core import Graph, Input, Module, Op, Return, Secrecy, Value, dependencies
 from lutra.ir.errors import PipelineError
 from lutra.ir.ops import Dequantize, Quantize
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Int
 from lutra.passes.base import Context, Exact, Pass
-from lutra.passes.flow import is_constant
 
 
 @dataclass(frozen=True)
 class Partition(Pass):
     """Split the graph into `encode`, `circuit` and `decode`.
 
-    encode: at the client, from the model's inputs to the integers that are encrypted.
+    encode: at the client, from the model's inputs to the integers that are encrypted, or sent as
+        they are. All that depends on clear inputs alone is computed here.
     circuit: at the server, integers only.
     decode: at the client, from decrypted integers to the model's outputs: all float work behind
         the last integer operation. It may read the model's inputs too.
@@ -33,7 +33,7 @@ class Partition(Pass):
     def run_module(self, module: Module, context: Context) -> int:
         main = module.main
         kinds = _classify(main)
-        sources = (op for op in main.ops if isinstance(op, Quantize | Input))
+        sources = (op for op in main.ops if kinds[op] == "encode")
         inputs = _in_order(main, [v for op in sources for v in op.results if _crosses(v, kinds)])
         integers = [op.q for op in main.of(Dequantize) if kinds[op] == "decode"]
         integers += [v for v in main.outputs if kinds[v.owner] == "circuit"]
@@ -80,9 +80,11 @@ def _classify(main: Graph) -> dict[Op, str]:
                     help="run `fuse` before `partition`",
                 )
             kinds[op] = "encode"
-        elif isinstance(op, Input) or (op.results and all(map(is_constant, op.results))):
+        elif isinstance(op, Return):
+            kinds[op] = "decode"
+        elif isinstance(op, Input) or op.secrecy() is not Secrecy.ENCRYPTED:
             kinds[op] = "encode"
-        elif isinstance(op, Dequantize | Return):
+        elif isinstance(op, Dequantize):
             kinds[op] = "decode"
         elif any(isinstance(value.type, Int) for value in op.results):
             kinds[op] = "circuit"
@@ -92,8 +94,14 @@ def _classify(main: Graph) -> dict[Op, str]:
 
 
 def _crosses(value: Value, kinds: Mapping[Op, str]) -> bool:
-    """Whether the circuit or (through it) the decoder reads a quantized or integer input."""
-    return isinstance(value.type, Int) and any(kinds[user] != "encode" for user in value.users)
+    """Whether the circuit or (through it) the decoder reads a quantized or integer input.
+
+    What is clear the decoder can compute from the inputs.
+    """
+    if not isinstance(value.type, Int) or value.constant:
+        return False
+    readers = {kinds[user] for user in value.users}
+    return "circuit" in readers or ("decode" in readers and not value.clear)
 
 
 def _extract(
@@ -110,7 +118,9 @@ def _extract(
     """
     graph = Graph(name)
     rewriter = Rewriter(graph)
-    mapping = {value: rewriter.input(label, _any_value(value)) for value, label in cut.items()}
+    mapping = {
+        value: rewriter.input(label, _any_value(value), value.clear) for value, label in cut.items()
+    }
     needed: set[Op] = set(inputs)
     stack = list(outputs)
     while stack:
@@ -134,6 +144,8 @@ def _any_value(value: Value) -> Int:
     type = value.int_type
     if isinstance(value.owner, Quantize | Input):
         return type
+    if value.clear:
+        return Int.of(type.shape, type.min, type.max)
     return Int.bits_of(type.shape, type.bits + 2, signed=True)
 
 

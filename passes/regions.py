@@ -29,10 +29,11 @@ class Region:
 def regions(graph: Graph) -> Iterator[Region]:
     """All regions between encrypted integers and a quantize, in the order of their sinks.
 
-    Quantizations of what the client computes from the inputs are none. Error P005 where a region
-    reads several encrypted values, or holds operations that are not elementwise.
+    Quantizations of what the client computes from the inputs, or what is clear, are none. Error
+    P005 where a region reads several encrypted values, or holds operations that are not
+    elementwise.
     """
-    for sink in list(graph.of(Quantize)):
+    for sink in [op for op in graph.of(Quantize) if not op.result.clear]:
         region = _region(sink)
         if region is not None:
             yield region

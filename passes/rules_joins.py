@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from lutra.ir.core import Value
-from lutra.ir.ops import Onnx, constant_of
+from lutra.ir.ops import Constant, Onnx, constant_of
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import Trait, trait
-from lutra.ir.types import Tensor
+from lutra.ir.types import Shape, Tensor
 from lutra.passes.client import at_client, leads_to_layer
 from lutra.passes.flow import encrypted_operands, is_onnx
 from lutra.passes.rules import Outcome, no, on
@@ -72,7 +72,8 @@ def choice_by_product(op: Onnx, rw: Rewriter) -> Outcome:
     """
     if not _meet(op):
         return no("no encrypted values meet here")
-    p, x, y = op.operands
+    p, *branches = op.operands
+    x, y = (_whole(value, op.result.shape) for value in branches)
     if x.type != y.type or x.type != Tensor(op.result.shape):
         return no("it chooses among no floats of one shape")
     kind = _extreme(p, x, y)
@@ -145,6 +146,14 @@ def reduction_to_pool(op: Onnx, rw: Rewriter) -> Outcome:
     value = reshaped(value, op.result.shape)
     rw.replace(op, value if sign is None else node("Mul", value, sign))
     return None
+
+
+def _whole(value: Value, shape: Shape) -> Value:
+    """A constant with as many elements as it is broadcast to; other values as they are."""
+    array = constant_of(value)
+    if array is None or array.shape == shape:
+        return value
+    return Constant(np.broadcast_to(array, shape)).result
 
 
 def _as_floats(p: Value) -> Value:

@@ -27,7 +27,8 @@ class SeparateProducts(Pass):
 
     k lets both terms reach equally far on the calibration data, and M is how far x does. Each takes
     a look-up less for every operand than a product of values that were looked up to have few bits.
-    What is the result of a function has few bits already: products of two such values stay.
+    What is the result of a function has few bits already: products of two such values stay. So do
+    products with clear values, which take no look-up.
     """
 
     name = "separate-products"
@@ -63,7 +64,7 @@ class SeparateProducts(Pass):
 
 def _is_separable(op: Onnx, flow: Flow) -> bool:
     """Whether it multiplies two values, of which one at least is no few bits."""
-    return is_onnx(op, "Mul") and flow.is_product(op) and any(map(flow.is_accumulator, op.operands))
+    return is_onnx(op, "Mul") and flow.is_squared(op) and any(map(flow.is_accumulator, op.operands))
 
 
 def _squares(op: Onnx, k: float, rewriter: Rewriter) -> Value:

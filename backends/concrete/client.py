@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,15 @@ class Client:
 
     @classmethod
     def of(cls, inputs: Sequence[Port], outputs: Sequence[Port], parameters: bytes) -> Client:
-        """The client of a circuit with such inputs, outputs and `parameters`."""
-        return cls(inputs, outputs, concrete_compiler().ProgramInfo.deserialize(parameters))
+        """The client of a circuit with such inputs, outputs and `parameters`.
+
+        ValueError where these encrypt other inputs: none may be sent as it is unawares.
+        """
+        info = concrete_compiler().ProgramInfo.deserialize(parameters)
+        gates = json.loads(info.serialize())["circuits"][0]["inputs"]
+        if ["plaintext" in gate["typeInfo"] for gate in gates] != [port.clear for port in inputs]:
+            raise ValueError("it encrypts other inputs than the circuit's description says")
+        return cls(inputs, outputs, info)
 
     @property
     def parameters(self) -> bytes:
@@ -83,7 +91,10 @@ class Client:
         return self._evaluation_keys
 
     def encrypt(self, *sample: Array) -> Ciphertexts:
-        """Encrypt one sample: integers of the inputs' shapes. Errors I001, I002."""
+        """Encrypt one sample: integers of the inputs' shapes. Errors I001, I002.
+
+        Inputs that are clear go along as plain integers.
+        """
         self.keygen()
         wrap = concrete_compiler().Value
         values = []

@@ -11,7 +11,7 @@ from lutra.backends.concrete.library import concrete_compiler
 
 @dataclass(frozen=True)
 class Ciphertexts:
-    """The encrypted inputs or outputs of one sample."""
+    """The inputs or outputs of one sample, encrypted unless they are clear."""
 
     values: tuple[Any, ...]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lutra.ir.errors import InputError
@@ -32,6 +32,23 @@ def options_of(
     if global_p_error is not None:
         return {**options, "p_error": None, "global_p_error": global_p_error}
     return {**options, "p_error": default if p_error is None else p_error}
+
+
+def clear_inputs(names: Sequence[str], status: Sequence[str] | None) -> tuple[str, ...]:
+    """The inputs of these names that stay clear by `inputs_encryption_status`.
+
+    Error I005 unless it says "clear" or "encrypted" of each, "encrypted" at least once.
+    """
+    if status is None:
+        return ()
+    known = all(word in ("clear", "encrypted") for word in status)
+    if len(status) != len(names) or not known or "encrypted" not in status:
+        raise InputError(
+            "I005",
+            f"inputs_encryption_status={tuple(status)!r}",
+            help=f"give {len(names)} times 'encrypted' or 'clear', 'encrypted' at least once",
+        )
+    return tuple(name for name, word in zip(names, status, strict=True) if word == "clear")
 
 
 def _settings(configuration: Any) -> dict[str, Any]:

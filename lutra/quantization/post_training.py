@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import lutra
@@ -95,17 +95,20 @@ class ONNXConverter:
         exact = str(rounding.exact).lower()
         return f"{self.rounded_road}{{{bits},rounding={rounding.bits},exact={exact}}}"
 
-    def quantize_module(self, *calibration_data: Array, keep_onnx: bool = True) -> QuantizedModule:
+    def quantize_module(
+        self, *calibration_data: Array, keep_onnx: bool = True, clear: Collection[str] = ()
+    ) -> QuantizedModule:
         """The quantized module. It predicts in the clear; `compile` it to encrypt.
 
         calibration_data: typical inputs (samples, ...), one array for each input of the model.
         keep_onnx: keep the ONNX model as `onnx_model`.
+        clear: names of inputs that are not encrypted, as of `lutra.compile`.
 
         Errors: those of `lutra.compile`. B003 where look-ups read too many bits: round, or take
         fewer bits.
         """
         data = _named(self.numpy_model, calibration_data)
-        model = lutra.compile(self.numpy_model.onnx_model, data, self.pipeline)
+        model = lutra.compile(self.numpy_model.onnx_model, data, self.pipeline, clear=clear)
         onnx_model = self.numpy_model.onnx_model if keep_onnx else None
         return QuantizedModule(onnx_model=onnx_model, model=model)
 

@@ -19,7 +19,7 @@ from lutra.ir.types import Array, Shape
 from lutra.model import Mode, Model
 from lutra.quantization.assembly import Layers, model_of, samples_of
 from lutra.quantization.circuit import CircuitGraph, FheCircuit
-from lutra.quantization.configuration import options_of
+from lutra.quantization.configuration import clear_inputs, options_of
 from lutra.quantization.notices import no_effect
 from lutra.quantization.quantizers import UniformQuantizer
 from lutra.quantization.serialization import Serializable, bytes_of, text_of
@@ -220,7 +220,9 @@ class QuantizedModule(Serializable):
         p_error, global_p_error: chance that one look-up is off, or any look-up of a sample; give
             one. 2^-40 for each look-up where none is given.
         show_mlir, verbose: print the program, and the report on what each layer costs.
-        artifacts, inputs_encryption_status, device: warn where they ask for what has no effect.
+        inputs_encryption_status: "encrypted" or "clear" for each input, as when the module was
+            quantized, which is when it counts: see `build_quantized_module`.
+        artifacts, device: warn where they ask for what has no effect.
 
         Errors: I001 to I005, B004 where there are no parameters for the circuit.
         """
@@ -315,20 +317,20 @@ class QuantizedModule(Serializable):
         return dict(zip(names, x, strict=True))
 
     def _check_encryption_status(self, given: Sequence[str] | None) -> None:
-        if given is None:
-            return
-        count = len(self.ordered_module_input_names)
-        known = all(status in ("clear", "encrypted") for status in given)
-        if len(given) != count or not known or "encrypted" not in given:
+        """Error I005 where an input is clear that is to be encrypted."""
+        wanted = clear_inputs(self.ordered_module_input_names, given)
+        clear = [port.name for port in self.model.signature.inputs if port.clear]
+        if given is not None and not {*clear} <= {*wanted}:
             raise InputError(
                 "I005",
-                f"inputs_encryption_status={tuple(given)!r}",
-                help=f"give {count} times 'encrypted' or 'clear', 'encrypted' at least once",
+                f"inputs_encryption_status={tuple(given)!r}, and {', '.join(clear)} is clear",
+                help="quantize the model again, with inputs that are all encrypted",
             )
-        if "clear" in given:
+        if not {*wanted} <= {*clear}:
             no_effect(
                 "inputs_encryption_status",
-                "all inputs are encrypted, which gives the same results",
+                "the module was quantized for encrypted inputs, which give the same results; "
+                "give it to `build_quantized_module`",
                 stacklevel=3,
             )
 

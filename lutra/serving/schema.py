@@ -20,6 +20,7 @@ class Port(BaseModel):
     name: str
     shape: list[int] = Field(description="of one sample")
     dtype: str
+    clear: bool = Field(False, description="an input that is not encrypted")
 
 
 class Model(BaseModel):

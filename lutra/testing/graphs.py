@@ -338,11 +338,17 @@ def _chain(draw: st.DrawFn, rewriter: Rewriter, x: Value, name: str) -> Value:
 
 @st.composite
 def quantized_graphs(draw: st.DrawFn) -> Graph:
-    """Integers between quantize and dequantize, floats at both ends and at times in between."""
+    """Integers between quantize and dequantize, floats at both ends and at times in between.
+
+    A second input may be clear.
+    """
     graph = Graph()
     rewriter = Rewriter(graph)
     x = _chain(draw, rewriter, rewriter.input("x", Tensor(draw(SHAPES))), "before")
     pool = [rewriter.insert(_quantize(draw, x)).result]
+    if draw(st.booleans()):
+        m = _chain(draw, rewriter, rewriter.input("m", Tensor(draw(SHAPES)), clear=True), "aside")
+        pool.append(rewriter.insert(_quantize(draw, m)).result)
     _grow(draw, rewriter, pool, 3, tuple(INTEGER_OPS))
     for _ in range(draw(st.integers(0, 2))):
         narrow = [value for value in pool if value.int_type.bits <= 2 * TABLE_BITS]

@@ -281,13 +281,16 @@ def nets(
 ) -> tuple[Net, Module]:
     """A random network of one or two inputs, ended by a weighted layer if `dense`.
 
+    The second input may be clear.
+
     functions: half of the layers have an elementwise function behind them.
     """
     shape = draw(
         st.sampled_from([(1, 4), (1, 6), (1, 2, 5), (1, 2, 4, 4), (1, 3, 5, 4), (1, 4, 2, 2)])
     )
     names = ("x", "x2")[: draw(st.integers(1, 2))]
-    net = Net(draw(st.integers(0, 99)), **dict.fromkeys(names, shape))
+    clear = ("x2",) if draw(st.booleans()) else ()
+    net = Net(draw(st.integers(0, 99)), clear, **dict.fromkeys(names, shape))
     pool = list(net.x)
     for _ in range(draw(st.integers(1, most))):
         y = _next(draw, net, pool, layers)
@@ -320,7 +323,10 @@ def float_graphs(draw: st.DrawFn, *, most: int = 6) -> Graph:
 
 
 def _join(draw: st.DrawFn, net: Net, x: Value, y: Value) -> Value:
-    kind = draw(st.sampled_from(["Add", "Sub", "Sum", "Concat"]))
+    kinds = ["Add", "Sub", "Sum", "Concat"]
+    if x.clear != y.clear:  # else a product squares few bits in look-ups
+        kinds.append("Mul")
+    kind = draw(st.sampled_from(kinds))
     if kind == "Concat":
         return net.add("Concat", x, y, axis=draw(st.integers(0, len(x.shape) - 1)))
     return net.add(kind, x, y)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,19 @@ from lutra.ir.types import Array, Shape, Tensor
 
 
 class Net:
-    """Builds a graph node by node; arrays become constants, nodes are named by their number."""
+    """Builds a graph node by node; arrays become constants, nodes are named by their number.
 
-    def __init__(self, seed: int = 0, **inputs: Shape) -> None:
+    clear: names of inputs that are so.
+    """
+
+    def __init__(self, seed: int = 0, clear: Collection[str] = (), **inputs: Shape) -> None:
         self.graph = Graph()
         self.rewriter = Rewriter(self.graph)
         self.rng = np.random.default_rng(seed)
-        self.x = [self.rewriter.input(name, Tensor(shape)) for name, shape in inputs.items()]
+        self.x = [
+            self.rewriter.input(name, Tensor(shape), clear=name in clear)
+            for name, shape in inputs.items()
+        ]
         self.nodes = 0
 
     def add(self, op_type: str, *inputs: Value | ArrayLike | None, **attrs: Any) -> Value:

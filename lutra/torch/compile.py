@@ -12,6 +12,7 @@ from onnx import ModelProto
 from lutra.frontends.torch import exported_brevitas, to_arrays
 from lutra.ir.errors import InputError
 from lutra.quantization.bits import get_n_bits_dict
+from lutra.quantization.configuration import clear_inputs
 from lutra.quantization.numpy_module import NumpyModule
 from lutra.quantization.post_training import (
     PostTrainingAffineQuantization,
@@ -36,6 +37,7 @@ def build_quantized_module(
     *,
     accumulator: int | None = None,
     guaranteed: bool = True,
+    inputs_encryption_status: Sequence[str] | None = None,
 ) -> QuantizedModule:
     """A quantized module of a PyTorch or ONNX model, not yet compiled.
 
@@ -45,6 +47,8 @@ def build_quantized_module(
     n_bits, rounding_threshold_bits, keep_onnx, accumulator, guaranteed: as of
         `PostTrainingAffineQuantization`.
     reduce_sum_copy: has no effect, and warns.
+    inputs_encryption_status: "encrypted" or "clear" for each input; the server gets to know those
+        that are clear.
     """
     arrays = to_arrays(torch_inputset)
     numpy_model = NumpyModule(model, arrays)
@@ -56,7 +60,8 @@ def build_quantized_module(
         accumulator=accumulator,
         guaranteed=guaranteed,
     )
-    module = converted.quantize_module(*arrays, keep_onnx=keep_onnx)
+    clear = clear_inputs(numpy_model.input_names, inputs_encryption_status)
+    module = converted.quantize_module(*arrays, keep_onnx=keep_onnx, clear=clear)
     if reduce_sum_copy:
         module.set_reduce_sum_copy()
     return module
@@ -84,7 +89,13 @@ def compile_torch_model(
     `QuantizedModule.compile`. Needs `lutra[torch]`.
     """
     module = build_quantized_module(
-        torch_model, torch_inputset, import_qat, n_bits, rounding_threshold_bits, reduce_sum_copy
+        torch_model,
+        torch_inputset,
+        import_qat,
+        n_bits,
+        rounding_threshold_bits,
+        reduce_sum_copy,
+        inputs_encryption_status=inputs_encryption_status,
     )
     module.compile(
         to_arrays(torch_inputset),

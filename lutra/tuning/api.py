@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lutra.compiler import compile, imported
+from lutra.compiler import compile, imported, leave_clear
 from lutra.ir.core import Module
 from lutra.ir.errors import Error, InputError
 from lutra.ir.ops import Onnx, Quantize
@@ -61,6 +61,7 @@ def tune(
     confidence: float = 0.9,
     backend: str = "concrete",
     shapes: Mapping[str, Any] | None = None,
+    clear: Collection[str] = (),
     runs: int = 2,
     trials: int = 150,
     seed: int = 0,
@@ -70,7 +71,7 @@ def tune(
 ) -> Tuning:
     """Find the cheapest pipeline and p_error that keep a model's score on encrypted data.
 
-    model, calibration, shapes, progress: as of `lutra.compile`.
+    model, calibration, shapes, clear, progress: as of `lutra.compile`.
     validation: samples in the form of `calibration`, and their labels (samples,). Take some of the
         training data, a thousand or more; never those of the final test. Where they are fewer than
         2000, and the metric is `accuracy`, mixtures of them are added, on which the model itself
@@ -96,6 +97,7 @@ def tune(
     p_errors = _p_errors(p_error, share_results)
     _check(max_drop, confidence, runs, trials)
     module = imported(model, calibration, shapes)
+    leave_clear(module, clear)
     signature = Signature.of(module)
     inputs, labels = _validation(signature, validation)
     arrays: Mapping[str, Array] = inputs.arrays
@@ -106,7 +108,7 @@ def tune(
     given = np.arange(len(labels)) < inputs.samples
     order = np.random.default_rng(seed).permutation(len(labels))
     workload = Workload(
-        model=module if executor is None or shapes else model,
+        model=module if executor is None or shapes or clear else model,
         calibration=signature.arrange(calibration, not_finite="C002").arrays,
         inputs={name: array[order] for name, array in arrays.items()},
         labels=labels[order],

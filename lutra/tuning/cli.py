@@ -38,6 +38,10 @@ def tune(
         list[str] | None,
         typer.Option(help="shape of an input that the model leaves open: name=1,3,32,32"),
     ] = None,
+    clear: Annotated[
+        list[str] | None,
+        typer.Option(help="an input that is not encrypted: the server gets to know it"),
+    ] = None,
     log: Annotated[Path | None, typer.Option(help="a file to go on from: trials.jsonl")] = None,
     plot: Annotated[Path | None, typer.Option(help="draw price against accuracy")] = None,
     output: Annotated[
@@ -66,6 +70,7 @@ def tune(
             share_results=share_results,
             confidence=confidence,
             shapes=shapes or None,
+            clear=clear or (),
             trials=trials,
             log=log,
             executor=None if jobs == 1 else pool(jobs),

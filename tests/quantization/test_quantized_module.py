@@ -254,7 +254,7 @@ def test_what_compiling_prints(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "said"),
     [
         ({"artifacts": object()}, "artifacts"),
-        ({"inputs_encryption_status": ["encrypted", "clear"]}, "encrypted, which gives the same"),
+        ({"inputs_encryption_status": ["encrypted", "clear"]}, "quantized for encrypted inputs"),
         ({"device": "cuda"}, "CPU"),
     ],
 )
@@ -264,6 +264,17 @@ def test_arguments_without_effect_say_why(arguments: dict[str, Any], said: str) 
     with pytest.warns(NoEffectWarning, match=said) as caught:
         module.compile((a, b), **arguments)
     assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_inputs_stay_clear_that_are_to() -> None:
+    data = points(60), points(60, seed=2)
+    status = ["encrypted", "clear"]
+    module = compile_onnx_model(two_inputs(), data, n_bits=2, inputs_encryption_status=status)
+    assert [port.clear for port in module.model.signature.inputs] == [False, True]
+    floats = run(two_inputs(), dict(zip("ab", data, strict=True)))
+    np.testing.assert_allclose(module.forward(*data)[0], floats[0], rtol=1e-5)
+    with pytest.raises(InputError, match="b is clear"):
+        module.compile(data, inputs_encryption_status=["encrypted", "encrypted"])
 
 
 def test_other_arguments_without_effect() -> None:

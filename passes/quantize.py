@@ -86,7 +86,8 @@ class QuantizeModel(Pass):
         grids = {
             op: self._grid(op, weights, flow)
             for op in graph.of(Onnx)
-            if is_onnx(op, *WEIGHTED) and (weights := constant_of(op.input(1))) is not None
+            if is_onnx(op, *WEIGHTED) and not op.results[0].clear  # else the client keeps floats
+            if (weights := constant_of(op.input(1))) is not None
         }
         for op in list(graph.ops):
             if isinstance(op, Observe):

@@ -24,6 +24,7 @@ from lutra.passes.legalize import Legalize
 from lutra.passes.lower_quantized import LowerQuantized
 from lutra.passes.lower_trees import LowerTrees
 from lutra.passes.partition import Partition
+from lutra.passes.place_lookups import PlaceLookUps
 from lutra.passes.prune import Prune
 from lutra.passes.quantize import QuantizeModel
 from lutra.passes.ranges import NarrowRanges
@@ -287,7 +288,8 @@ class Qat(Pass):
         fit = FitRounding(self.rounding, self.margin is not None, self.slack)
         return (
             *(*layers, *ranges, RoundAccumulators(READABLE, stretch=False)),
-            *(Center(), FuseRegions(), SimplifyLookUps(), fit, Clean(), Partition(), Legalize()),
+            *(Center(), FuseRegions(), SimplifyLookUps(), PlaceLookUps(), fit),
+            *(Clean(), Partition(), Legalize()),
         )
 
 
@@ -374,7 +376,7 @@ def _to_circuit(
         passes.append(NarrowRanges(options.margin, rounding))
     if rounding is not None:
         passes.append(RoundAccumulators(rounding, exact=exact))
-    passes += [Center(), FuseRegions(), SimplifyLookUps(), Clean(), Partition()]
+    passes += [Center(), FuseRegions(), SimplifyLookUps(), Clean(), Partition(), PlaceLookUps()]
     if split is not None:
         passes.append(SplitLookUps(split))
     return (*passes, RefreshNoise(), Legalize())

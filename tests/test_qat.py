@@ -71,7 +71,7 @@ def test_pooling_and_sums_are_done_on_the_models_integers() -> None:
     circuit = circuit_of(net.model(convolutions(net)))
     maxima = [op for op in circuit.ops if isinstance(op, Max)]
     look_ups = [op for op in circuit.of(Lookup) if not is_refresh(op)]
-    assert [op.result.int_type.max for op in maxima] == [3, 3]  # of 2 bits
+    assert [op.result.int_type.bits for op in maxima] == [4, 4]  # as many as the layer before has
     assert len(look_ups) == 3
 
 

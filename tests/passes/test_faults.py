@@ -232,7 +232,25 @@ MAXIMUM = """
 return %3
 """
 
+TWO_TABLES = """
+%x = input : u1[1x4] in [0, 1]
+%0 = lookup %x, base=0, table=[[[0, 1], [0, 1], [0, 2], [1, 1]]]
+%1 = slice %0, starts=[0, 0], stops=[1, 2], steps=[1, 1]
+%2 = slice %0, starts=[0, 2], stops=[1, 4], steps=[1, 1]
+%3 = max %1, %2
+%4 = matmul %3, w=[[3, -2], [1, -4]]  loc "fc"
+return %4
+"""
+
 FAULTS = [
+    Fault(
+        "place-lookups",
+        "one table for elements that have two",
+        TWO_TABLES,
+        ("placement", "place_lookups"),
+        "first, second = (np.broadcast_to(rows[value], op.x.shape) for value in op.operands)",
+        "first = second = rows[op.x]",
+    ),
     Fault(
         "refresh",
         "another value looked up",

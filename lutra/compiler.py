@@ -11,10 +11,10 @@ from typing import Any
 from lutra.backends import registry
 from lutra.backends.base import Backend
 from lutra.cache import compiled, key_of
+from lutra.clear import leave_clear
 from lutra.frontends.registry import import_source
-from lutra.ir.core import Input, Module
-from lutra.ir.errors import InputError, ModelError, PipelineError, did_you_mean
-from lutra.ir.rewriter import Rewriter
+from lutra.ir.core import Module
+from lutra.ir.errors import InputError, ModelError, PipelineError
 from lutra.ir.types import Array
 from lutra.model import Model, silent
 from lutra.passes import Context, Pass, Pipeline
@@ -79,8 +79,7 @@ def compile(
         p_error = _bounded(p_error, global_p_error, options, share_results, max_p_error)
     emission = _options(chosen, p_error, global_p_error, options)
     passes = Pipeline.of(pipeline)
-    module = imported(model, calibration, shapes)
-    leave_clear(module, clear)
+    module = imported(model, calibration, shapes, clear)
     context = Context(
         samples=None if calibration is None else samples_of(module, calibration),
         lookup_bits=chosen.limits.lookup_bits,
@@ -118,33 +117,19 @@ def compile(
     return found
 
 
-def imported(model: Any, calibration: Any, shapes: Mapping[str, Sequence[int]] | None) -> Module:
+def imported(
+    model: Any,
+    calibration: Any,
+    shapes: Mapping[str, Sequence[int]] | None,
+    clear: Collection[str] = (),
+) -> Module:
     """The module of a model that `compile` takes; of one that is a module already, a copy."""
     if isinstance(model, Module):
-        return model.clone()
-    return import_source(model, shapes=shapes, examples=calibration)
-
-
-def leave_clear(module: Module, names: Collection[str]) -> None:
-    """Mark inputs of a module as clear, besides those that are. Error I004 unless some are not."""
-    names = [names] if isinstance(names, str) else list(names)
-    inputs = {node.name: node for node in module.main.inputs}
-    for name in names:
-        if name not in inputs:
-            raise InputError(
-                "I004",
-                f"the model has no input {name!r} to leave clear",
-                help=did_you_mean(str(name), list(inputs)),
-            )
-    if names and all(node.clear or node.name in names for node in inputs.values()):
-        raise InputError(
-            "I004",
-            "all inputs of the model would be clear: nothing would be encrypted",
-            help="name those that the server may know, and leave out the others",
-        )
-    rewriter = Rewriter(module.main)
-    for name in dict.fromkeys(names):
-        rewriter.replace(inputs[name], Input(name, inputs[name].type, clear=True))
+        module = model.clone()
+    else:
+        module = import_source(model, shapes=shapes, examples=calibration)
+    leave_clear(module, clear)
+    return module
 
 
 def samples_of(module: Module, calibration: Any) -> Mapping[str, Array]:

@@ -39,6 +39,7 @@ def opt(
     shape: Annotated[
         list[str] | None, typer.Option(help="shape of an input that a model leaves open: x=1,3,32")
     ] = None,
+    clear: Annotated[list[str] | None, typer.Option(help="an input that is not encrypted")] = None,
     backend: Annotated[str | None, typer.Option(help="the backend whose limits hold")] = None,
     lookup_bits: Annotated[int | None, typer.Option(help="limit of look-ups' inputs")] = None,
     value_bits: Annotated[int | None, typer.Option(help="limit of all values")] = None,
@@ -73,7 +74,7 @@ def opt(
     if output is not None:
         check_writable(output)
     passes = _pipeline(pipeline, pipelines, stop_after)
-    module = _module(file, constants, shape or [])
+    module = _module(file, constants, shape or [], clear or [])
     context = _context(module, calibration, backend, lookup_bits, value_bits)
     if bisect or print_after:
         passes = passes.decided(module, context)
@@ -122,8 +123,18 @@ def _pipeline(text: str, file: Path | None, stop_after: str | None) -> Pipeline:
     return passes if stop_after is None else passes.until(stop_after)
 
 
-def _module(file: str, constants: Path | None, shapes: Sequence[str]) -> Module:
-    """The module in a file. Errors F..., I..., P006, P007, T001."""
+def _module(
+    file: str, constants: Path | None, shapes: Sequence[str], clear: Sequence[str]
+) -> Module:
+    """The module in a file, with clear inputs. Errors F..., I..., P006, P007, T001."""
+    from lutra.clear import leave_clear
+
+    module = _read(file, constants, shapes)
+    leave_clear(module, clear)
+    return module
+
+
+def _read(file: str, constants: Path | None, shapes: Sequence[str]) -> Module:
     from lutra.ir.files import read_arrays, read_module
     from lutra.ir.parser import parse_module
 

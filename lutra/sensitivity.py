@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lutra.compiler import compile, imported
 from lutra.figure import figure
-from lutra.ir.core import Graph, Op
+from lutra.ir.core import Graph, Module, Op
 from lutra.ir.errors import InputError
 from lutra.ir.ops import Conv, Lookup, MatMul
 from lutra.ir.program import Program
@@ -104,6 +104,7 @@ def analyze(
     inputs: Any = None,
     labels: Array | None = None,
     shapes: Mapping[str, Any] | None = None,
+    clear: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Sensitivity:
     """Measure what each layer's weights, rounding and activations cost, one by one.
@@ -111,14 +112,15 @@ def analyze(
     Everything is compiled finely but for one role of one layer, which gets the bits that
     `pipeline`, a `default` with any options, gives it; where it chooses its rounding, 6 bits.
 
-    model, calibration, shapes, progress: as of `lutra.compile`.
+    model, calibration, shapes, clear, progress: as of `lutra.compile`.
     inputs: what to measure on, in the form of `calibration`; by default the calibration data.
     labels: classes of `inputs`, for the loss of accuracy.
 
     Errors: those of `lutra.compile`; I005 for another pipeline.
     """
     chosen = _preset(pipeline)
-    trials = _Trials(model, calibration, inputs, labels, shapes)
+    module = imported(model, calibration, shapes, clear)
+    trials = _Trials(module, calibration, inputs, labels)
     fine = dataclasses.replace(
         chosen,
         weights=FINE,
@@ -191,12 +193,10 @@ def _lowest(bits: Bits) -> int:
 class _Trials:
     """Compiles a model with several options and compares what comes out."""
 
-    def __init__(
-        self, model: Any, calibration: Any, inputs: Any, labels: Array | None, shapes: Any
-    ) -> None:
+    def __init__(self, module: Module, calibration: Any, inputs: Any, labels: Array | None) -> None:
         if calibration is None:
             raise InputError("C003", "sensitivity needs calibration data")
-        self.module = imported(model, calibration, shapes)
+        self.module = module
         self.calibration = calibration
         signature = Signature.of(self.module)
         self.inputs = signature.arrange(calibration if inputs is None else inputs).arrays

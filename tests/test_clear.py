@@ -195,3 +195,12 @@ def test_command_line(tmp_path: Path) -> None:
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["clear"] == ["keys", "mask"]
     assert [port.clear for port in lutra.load(output).signature.inputs] == [False, True, True]
+
+
+def test_other_commands_take_the_choice(tmp_path: Path) -> None:
+    onnx.save(attention(), str(tmp_path / "scores.onnx"))
+    run = CliRunner().invoke(app, ["opt", str(tmp_path / "scores.onnx"), "--clear", "mask"])
+    assert "%mask = input : clear float32[1x1x5]" in run.stdout
+    (tmp_path / "ir.txt").write_text(run.stdout)
+    again = CliRunner().invoke(app, ["opt", str(tmp_path / "ir.txt")])
+    assert again.stdout == run.stdout

@@ -47,7 +47,7 @@ class Model:
 
     calibration, inputs, labels: names of arrays (samples, *shape) in the data file; a model of
     several inputs gives (input, array) pairs. samples: calibration samples to take, None for all.
-    shapes: of the inputs whose axes the model leaves open.
+    shapes: of the inputs whose axes the model leaves open. clear: names of those not encrypted.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Model:
     labels: str
     samples: int | None
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    clear: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _globbed(top: Table, folder: Path) -> dict[str, Any]:
 
 
 def _model(name: str, table: Table, folder: Path) -> Model:
-    table.only(("path", "data", "samples", "shapes", *DATA))
+    table.only(("path", "data", "samples", "shapes", "clear", *DATA))
     path = folder / table.get("path", str)
     data = folder / table.get("data", str) if "data" in table.values else path.with_suffix(".npz")
     for file in (path, data):
@@ -189,6 +190,7 @@ def _model(name: str, table: Table, folder: Path) -> Model:
         table.get("labels", str, DATA["labels"]),
         _samples(table),
         tuple(_shapes(table.table("shapes"))),
+        tuple(map(str, table.get("clear", list, []))),
     )
 
 

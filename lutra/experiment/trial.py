@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lutra.backends import registry
+from lutra.clear import leave_clear
 from lutra.experiment import metrics
 from lutra.experiment.metrics import Compiled
 from lutra.experiment.rows import Row, number
@@ -158,6 +159,7 @@ def _compile(trial: Trial) -> Compiled:
 def _load(model: Model, stamps: tuple[int, ...]) -> _Loaded:
     """Read a model and its data; kept, since a worker gets many trials of one model."""
     module = import_source(model.path, shapes=dict(model.shapes))
+    leave_clear(module, model.clear)
     with np.load(model.data) as data:
         inputs = _arrays(module, model.inputs, data)
         calibration = _arrays(module, model.calibration, data)

@@ -103,7 +103,7 @@ class Drawing:
         name = " + ".join(op.loc)
         kind = op.opname
         if isinstance(op, Input):
-            name = op.name
+            name, kind = op.name, "clear input" if op.clear else kind
         elif isinstance(op, Return):
             name, kind = ", ".join(self.graph.output_names), "output"
         facts = [self._texts[op][:TEXT]]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lutra.compiler import compile, imported, leave_clear
+from lutra.compiler import compile, imported
 from lutra.ir.core import Module
 from lutra.ir.errors import Error, InputError
 from lutra.ir.ops import Onnx, Quantize
@@ -96,8 +96,7 @@ def tune(
     """
     p_errors = _p_errors(p_error, share_results)
     _check(max_drop, confidence, runs, trials)
-    module = imported(model, calibration, shapes)
-    leave_clear(module, clear)
+    module = imported(model, calibration, shapes, clear)
     signature = Signature.of(module)
     inputs, labels = _validation(signature, validation)
     arrays: Mapping[str, Array] = inputs.arrays

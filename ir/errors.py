@@ -72,6 +72,8 @@ CODES = {
 WAYS_OUT = {
     "A001": "copy the file again, or save the model once more",
     "A002": "copy the file again, or save the model once more",
+    "B003": "let look-ups read fewer bits: `rounding=6` of `default` or `qat`, `round{bits=6}` "
+    "before `fuse`, or fewer bits of inputs, activations and weights",
     "F001": "check the file with `onnx.checker`, or export the model once more",
     "F003": "give the shapes of the inputs: shapes={name: [...]}, or --shape name=...",
     "F006": "run the model in onnxruntime alone: it has to run there first",

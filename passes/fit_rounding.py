@@ -19,6 +19,7 @@ from lutra.passes.base import Context, Lossy, Pass
 from lutra.passes.bits import Bits, bits_for, check_bits
 from lutra.passes.cells import Cells, Function
 from lutra.passes.dce import eliminate_dead_code
+from lutra.passes.regions import output_axes
 
 POSITION_BITS = 11
 """Bits of places in a look-up's range that are told apart when cells are chosen."""
@@ -115,7 +116,7 @@ class _Places:
     def __init__(self, op: Lookup) -> None:
         self.op, self.type = op, op.x.int_type
         lead, lo, hi = op.table.shape[:-1], self.type.lo, self.type.hi
-        self.shape: Shape = np.broadcast_shapes(lead, lo.shape, hi.shape)
+        self.shape = _channels(op, np.broadcast_shapes(lead, lo.shape, hi.shape))
         span = self.type.max - self.type.min + 1
         self.step = 1 << max(0, (span - 1).bit_length() - POSITION_BITS)
         self.size = (math.prod(self.shape), -(-span // self.step))
@@ -136,15 +137,36 @@ class _Places:
     def functions(self, counts: Array) -> list[Function]:
         """Each channel's entries; what was seen, and one more spread evenly over its range."""
         x = self.type.min + self.step // 2 + self.step * np.arange(self.size[1])
-        lo, hi = (
-            np.broadcast_to(end, self.shape).reshape(-1, 1) for end in (self.type.lo, self.type.hi)
-        )
+        lo = _reduced(np.minimum, self.type.lo, self.shape).reshape(-1, 1)
+        hi = _reduced(np.maximum, self.type.hi, self.shape).reshape(-1, 1)
         within = np.clip(x, lo, hi)
         inside = np.abs(within - x) <= self.step // 2
         places = within.T.reshape(len(x), *self.shape)
         values = self.op.eval(places).reshape(len(x), -1).T
         weights = counts + inside / inside.sum(1, keepdims=True)
         return [Function(f, w, self.first) for f, w in zip(values, weights, strict=True)]
+
+
+def _channels(op: Lookup, shape: Shape) -> Shape:
+    """A shape of tables and ranges, without the axes along which only the ranges of sums differ.
+
+    Convolutions add up fewer terms at the borders of images.
+    """
+    linear = output_axes(op.x)
+    if not linear:
+        return shape
+    first = len(op.x.shape) - len(shape)
+    tables = (1,) * (len(shape) + 1 - op.table.ndim) + op.table.shape[:-1]
+    return tuple(
+        size if axis + first in linear else tables[axis] for axis, size in enumerate(shape)
+    )
+
+
+def _reduced(extreme: np.ufunc, ends: Ints, shape: Shape) -> Ints:
+    """The extreme of ranges' ends over the axes that `shape` does not have."""
+    ends = ends.reshape((1,) * (len(shape) - ends.ndim) + ends.shape)
+    axes = tuple(axis for axis, size in enumerate(shape) if size < ends.shape[axis])
+    return np.broadcast_to(extreme.reduce(ends, axes, keepdims=True), shape)
 
 
 def _rewrite(places: _Places, found: Sequence[Cells], lsbs: int, rewriter: Rewriter) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from lutra.ir import ort
 from lutra.ir.core import Graph, Value
-from lutra.ir.errors import BackendError
+from lutra.ir.errors import WAYS_OUT, BackendError
 from lutra.ir.ops import Constant, Lookup
 from lutra.ir.rewriter import Rewriter, merge
 from lutra.ir.types import Array, Ints, Shape
@@ -48,7 +48,7 @@ class FuseRegions(Pass):
                     f"backend `{context.backend}` allows {context.lookup_bits}",
                     nodes=loc,
                     lines=[repr(q.owner)],
-                    help="insert `round{bits=6}` before `fuse`, or lower the bits of `quantize`",
+                    help=WAYS_OUT["B003"],
                 )
             base = -(1 << (type.bits - 1)) if type.signed else 0
             table = self.table(region, base + np.arange(1 << type.bits), graph, context)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lutra.ir.core import Graph, Module, Op
 from lutra.ir.decompose import decompose
-from lutra.ir.errors import BackendError
+from lutra.ir.errors import WAYS_OUT, BackendError
 from lutra.ir.ops import Lookup, Max, Mul, Round
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Int
@@ -49,7 +49,7 @@ def _problems(op: Op, context: Context) -> Iterator[BackendError]:
             f"backend `{context.backend}` allows {context.lookup_bits} here",
             nodes=op.loc,
             lines=_lines(op),
-            help="insert `round{bits=6}` before `fuse`, or lower the bits of `quantize`",
+            help=WAYS_OUT["B003"],
         )
     for value in op.results:
         if isinstance(value.type, Int) and value.type.bits > context.value_bits:

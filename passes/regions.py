@@ -9,7 +9,19 @@ import numpy as np
 
 from lutra.ir.core import Graph, Op, Value
 from lutra.ir.errors import PipelineError
-from lutra.ir.ops import Dequantize, Observe, Onnx, Quantize
+from lutra.ir.ops import (
+    Add,
+    AddClear,
+    Assume,
+    Conv,
+    Dequantize,
+    MatMul,
+    MulClear,
+    Observe,
+    Onnx,
+    Quantize,
+    Round,
+)
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.traits import Trait, trait
 from lutra.passes.affine import dequantized
@@ -154,8 +166,6 @@ def channel_axes(source: Dequantize) -> tuple[int, ...]:
     The output channels of the linear operation behind it, and every axis along which the
     dequantization varies already.
     """
-    from lutra.ir.ops import Add, AddClear, Assume, Conv, MatMul, MulClear
-
     rank = len(source.q.shape)
     axes = {
         rank - 1 - i
@@ -163,13 +173,19 @@ def channel_axes(source: Dequantize) -> tuple[int, ...]:
         for i, size in enumerate(reversed(array.shape))
         if size > 1
     }
-    stack: list[Value] = [source.q]
+    return tuple(sorted(axes | output_axes(source.q)))
+
+
+def output_axes(value: Value) -> set[int]:
+    """Axes of the output channels of the linear operations whose sums a value is."""
+    axes: set[int] = set()
+    stack = [value]
     while stack:
         op = stack.pop().owner
         if isinstance(op, Conv):
             axes.add(1)
         elif isinstance(op, MatMul):
-            axes.add(rank - 1)
-        elif isinstance(op, Add | AddClear | MulClear | Assume):
-            stack += [value for value in op.operands if value.shape == source.q.shape]
-    return tuple(sorted(axes))
+            axes.add(len(value.shape) - 1)
+        elif isinstance(op, Add | AddClear | MulClear | Assume | Round):
+            stack += [operand for operand in op.operands if operand.shape == value.shape]
+    return axes

@@ -11,7 +11,7 @@ import lutra
 from lutra.ir.core import Graph
 from lutra.ir.errors import PipelineError
 from lutra.ir.interpreter import evaluate
-from lutra.ir.ops import Halve, Lookup, Round
+from lutra.ir.ops import Conv, Halve, Lookup, MulClear, Round
 from lutra.ir.parser import parse_graph
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.text import text_of_graph
@@ -107,3 +107,23 @@ def test_a_trained_model_keeps_its_accuracy_at_three_bits() -> None:
     for mode in ("clear", "simulate"):
         found = np.asarray(rounded.predict(x[250:], mode=mode, seed=0)).argmax(1)
         assert np.mean(found == labels[250:]) >= 0.93, mode
+
+
+def test_cells_belong_to_channels_not_to_places() -> None:
+    """At the border of an image a convolution adds up less; that makes no cells of its own."""
+    graph = parse_graph(
+        """
+        %x = input : u4[1x2x5x5] in [0, 15]
+        %0 = assume %x, lo=0, hi=[[[[15]], [[9]]]]
+        %1 = pad %0, before=[0, 0, 1, 1], after=[0, 0, 1, 1], value=0
+        %2 = conv %1, w=[[[[1, 2, 1], [2, 4, 2], [1, 2, 1]]], [[[0, 1, 0], [1, 1, 1], [0, 1, 0]]]],
+             group=2
+        %3 = lookup %2, base=0, table=TABLE
+        return %3
+        """.replace(",\n             ", ", ").replace("TABLE", str([i // 64 for i in range(256)]))
+    )
+    (conv,) = graph.of(Conv)
+    assert conv.result.int_type.hi.size == 2 * 5 * 5
+    fitted(graph, bits=3)
+    (factor,) = graph.of(MulClear)
+    assert factor.c.size <= 2

@@ -1,4 +1,4 @@
-"""Bit-widths by role and by layer, as options of passes."""
+"""Bit-widths, and yes or no, by role and by layer, as options of passes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ Bits: TypeAlias = int | tuple[tuple[str, int], ...]
 layer's ONNX node names decides."""
 
 
+Switch: TypeAlias = bool | tuple[tuple[str, bool], ...]
+"""Yes or no for all layers, or by their names in the same way; no for those that nothing names."""
+
 Patterns: TypeAlias = tuple[tuple[str, int], ...]
+Switches: TypeAlias = tuple[tuple[str, bool], ...]
 
 
 class BitsError(PipelineError):
@@ -50,6 +54,20 @@ def bits_for(bits: Bits, names: Sequence[str], option: str) -> int:
     raise BitsError(bits, option, names)
 
 
+def switched(switch: Switch, names: Sequence[str]) -> bool:
+    """What `switch` says of the layer of these ONNX names."""
+    if isinstance(switch, bool):
+        return switch
+    return next((on for pattern, on in switch if _matches(pattern, names)), False)
+
+
+def check_switch(switch: Switch, option: str) -> None:
+    """Error P002 unless all that is said is true or false."""
+    for value in [on for _, on in switch] if isinstance(switch, tuple) else [switch]:
+        if type(value) is not bool:
+            raise PipelineError("P002", f"`{option}` is {value!r}, neither true nor false")
+
+
 def _matches(pattern: str, names: Iterable[str]) -> bool:
     return pattern == "*" or any(fnmatchcase(name, pattern) for name in names)
 
@@ -71,7 +89,8 @@ def check_patterns(items: Iterable[Pass], module: Module) -> None:
 def _patterns(item: Pass) -> Iterator[tuple[str, str]]:
     """Options and the patterns in them."""
     for option, value in item.options().items():
-        if isinstance(value, tuple) and Patterns in _alternatives(type(item), option):
+        maps = {Patterns, Switches}.intersection(_alternatives(type(item), option))
+        if isinstance(value, tuple) and maps:
             for pattern, _ in value:
                 yield option, pattern
 

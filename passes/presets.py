@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lutra.passes.base import Lossy, Pass, Within
-from lutra.passes.bits import Bits, check_bits, highest
+from lutra.passes.bits import Bits, Switch, check_bits, check_switch, highest
 from lutra.passes.calibrate import Calibrate, Method
 from lutra.passes.canonicalize import Canonicalize
 from lutra.passes.center import Center
@@ -88,7 +88,7 @@ class Wide(Pass):
     inputs: Bits = 8
     output_weights: Bits | None = None
     rounding: Bits = 6
-    exact: bool = False
+    exact: Switch = False
     margin: Margin | None = "auto"
     method: Method = "mse"
     per_channel: bool = True
@@ -182,7 +182,7 @@ class Default(Pass):
     inputs: Bits = 8
     output_weights: Bits | None = None
     rounding: Bits | Literal["auto"] | None = "auto"
-    exact: bool = False
+    exact: Switch = False
     margin: Margin | None = "auto"
     method: Method = "mse"
     per_channel: bool = True
@@ -235,6 +235,7 @@ def _check_bits(options: Wide | Narrow | Default | Qat) -> None:
         bits = getattr(options, name, None)
         if bits not in (None, "auto"):
             check_bits(bits, name, low=1 if name in ("activations", "inputs") else 2)
+    check_switch(getattr(options, "exact", False), "exact")
 
 
 def _at_most(bits: Bits, most: Bits) -> Bits:
@@ -364,7 +365,7 @@ def _fitted(
 def _to_circuit(
     options: Wide | Narrow | Qat,
     rounding: Bits | None = None,
-    exact: bool = False,
+    exact: Switch = False,
     split: float | None = 0.0,
 ) -> Sequence[Pass]:
     """From there to a legal circuit: ranges, rounding, tables, and the client's part split off.

@@ -12,7 +12,7 @@ from lutra.ir.ops import AddClear, Dequantize, MulClear, Round
 from lutra.ir.rewriter import Rewriter, merge
 from lutra.passes.affine import ZERO
 from lutra.passes.base import Context, Lossy, Pass
-from lutra.passes.bits import Bits, bits_for, check_bits
+from lutra.passes.bits import Bits, Switch, bits_for, check_bits, check_switch, switched
 from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.regions import read_instead, regions
 
@@ -32,7 +32,8 @@ class RoundAccumulators(Pass):
     overflows. Look-ups that read no more than `bits` bits already are left exact.
 
     bits: one number, or a map from patterns of layers' names.
-    exact: round exactly, for one 1-bit PBS a dropped bit, instead of approximately.
+    exact: round exactly, for one 1-bit PBS a dropped bit, instead of approximately; for all layers,
+        or a map such as {"/conv1/*"=true}.
     stretch: let every channel fill the range; else all channels share the widest one's cells.
     resolution: channels are stretched to at least `resolution` times the widest range before
         rounding, so that integer factors meet the ratio of two ranges up to 1 / resolution.
@@ -43,22 +44,23 @@ class RoundAccumulators(Pass):
     contract = Lossy
     requires = frozenset({"regions"})
     bits: Bits = 6
-    exact: bool = False
+    exact: Switch = False
     stretch: bool = True
     resolution: int = 1
 
     def __post_init__(self) -> None:
         check_bits(self.bits, "bits", low=2)
+        check_switch(self.exact, "exact")
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
         found = list(regions(graph))
         replaced: dict[Dequantize, Dequantize | None] = {}
         for source in dict.fromkeys(region.source for region in found):
-            bits = bits_for(self.bits, merge(source.q.owner.loc, source.loc), "bits")
+            layer = merge(source.q.owner.loc, source.loc)
             replaced[source] = rounded(
                 source,
-                bits,
-                exact=self.exact,
+                bits_for(self.bits, layer, "bits"),
+                exact=switched(self.exact, layer),
                 stretch=self.stretch,
                 resolution=self.resolution,
             )

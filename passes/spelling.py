@@ -24,6 +24,7 @@ from typing import Any
 from lutra.ir.errors import Error, PipelineError, did_you_mean
 from lutra.passes import registry
 from lutra.passes.base import Pass
+from lutra.passes.bits import Switches
 
 Group = Callable[[tuple[Pass, ...]], Pass]
 
@@ -245,7 +246,8 @@ def _describe(hint: Any) -> str:
         if typing.get_origin(kind) is typing.Literal:
             names += [str(word) for word in typing.get_args(kind)]
         elif typing.get_origin(kind) is tuple:
-            names.append('a map such as {"/conv*"=4,"*"=8}')
+            example = '{"/conv*"=true}' if kind == Switches else '{"/conv*"=4,"*"=8}'
+            names.append(f"a map such as {example}")
         else:
             names.append({type(None): "none"}.get(kind, kind.__name__))
     return " or ".join(names)

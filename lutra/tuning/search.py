@@ -254,8 +254,12 @@ class Search:
         return {v: bits for v, bits in found.setting.bits if before[v] != bits}
 
     def _swaps(self, best: Found, moves: Sequence[Found]) -> Iterable[Setting]:
-        """A bit less of one variable, one more of another."""
+        """A bit less of one variable, one more of another, or exactly rounded instead."""
         for found in moves[:SWAPS]:
+            for role, layer in self._change(best, found):
+                rounded = found.setting.exactly(layer) if role == "rounding" else None
+                if rounded is not None and not self.brings:
+                    yield rounded
             for variable, _ in best.setting.bits:
                 if variable not in self._change(best, found):
                     swapped = found.setting.moved(variable, 1)

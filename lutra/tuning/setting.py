@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from lutra.ir.core import Graph, dependencies
 from lutra.ir.ops import Conv, Lookup, MatMul
 from lutra.passes import Pass, Pipeline
+from lutra.passes.bits import Switch
 from lutra.passes.calibrate import Method
 from lutra.passes.drop_quantizers import DropQuantizers
 from lutra.passes.import_quantized import ImportQuantized
@@ -33,12 +34,13 @@ class Setting:
     dropped: whether it is dropped, before `default`.
     bits: of each variable, sorted.
     rounding: whether accumulators are rounded; else they are read in full.
+    exact: whether exactly: everywhere or nowhere, or the layers where they are.
     """
 
     brings: bool
     bits: tuple[tuple[Variable, int], ...]
     rounding: bool = True
-    exact: bool = False
+    exact: bool | tuple[str, ...] = False
     margin: Any = Default.margin
     method: Method = Default.method
     inputs: int = 8
@@ -78,7 +80,7 @@ class Setting:
         if self.brings:
             return Qat(
                 rounding=rounding,
-                exact=self.exact,
+                exact=bool(self.exact),
                 slack=self.slack,
                 margin=self.margin,
                 method=self.method,
@@ -86,7 +88,7 @@ class Setting:
         outputs = self._of("output_weights")
         return Default(
             rounding=rounding,
-            exact=self.exact,
+            exact=self._switch(),
             margin=self.margin,
             method=self.method,
             weights=self._of("weights") or Default.weights,
@@ -95,6 +97,19 @@ class Setting:
             inputs=self.inputs,
             prune=self.prune,
         )
+
+    def _switch(self) -> Switch:
+        """Where rounding is exact, as an option."""
+        if isinstance(self.exact, bool):
+            return self.exact
+        return tuple((layer, True) for layer in self.exact)
+
+    def exactly(self, layer: str) -> Setting | None:
+        """With exact rounding of one more layer; None where it is."""
+        layers = () if isinstance(self.exact, bool) else self.exact
+        if self.exact is True or layer in layers:
+            return None
+        return dataclasses.replace(self, exact=tuple(sorted((*layers, layer))))
 
     def _of(self, role: Role) -> int | tuple[tuple[str, int], ...] | None:
         """The bits of a role as an option: one number where all layers have the same."""

@@ -136,3 +136,18 @@ def test_layers_without_bits_are_named_with_the_option_that_was_written() -> Non
     assert caught.value.help == 'add a default: weights={..., "*"=8}'
     with pytest.raises(PipelineError, match="option `bits` gives no bits"):
         quantized('clean,calibrate{method=mse,bits={"Gemm/1"=4}}')
+
+
+def test_single_layers_are_rounded_exactly() -> None:
+    net = Net(x=(1, 6))
+    hidden = net.add("Relu", net.dense(net.x[0], 5))
+    module = net.returns(net.dense(net.add("Relu", net.dense(hidden, 4)), 3))
+    layers = [op.loc[0] for op in module.main.ops if op.loc and op.loc[0].startswith("Gemm")]
+    text = f'wide{{split=none,exact={{"{layers[0]}"=true}}}}'
+    Pipeline.parse(text).execute(module, Context(samples=net.samples(64)))
+    assert [op.exact for op in module.circuit.of(Round)] == [True, False]
+    for wrong in ('{"*"=3}', "7"):
+        with pytest.raises(PipelineError, match="P002"):
+            Pipeline.parse(f"round{{exact={wrong}}}")
+    with pytest.raises(PipelineError, match="no layer matches"):
+        Pipeline.parse('round{exact={"nowhere"=true}}').execute(module, Context())

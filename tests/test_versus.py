@@ -25,6 +25,7 @@ from benchmarks.versus.figures import (
 from benchmarks.versus.ours import same_settings
 from benchmarks.versus.plot import draw
 from benchmarks.versus.subjects import subjects
+from benchmarks.versus.summary import summary
 
 
 def point(accuracy: float, price: float | None, p_error: float = STRICT, pbs: int = 60) -> Point:
@@ -148,6 +149,14 @@ def test_tables() -> None:
     assert any(line.startswith("| first: encrypted gain over predicted | 0.7 | 0.75 | yes |")
                for line in lines)  # fmt: skip
     assert {len(line.split("|")) for line in lines if "first" in line} <= {17, 7, 10, 6}
+
+
+def test_the_short_table() -> None:
+    lines = summary(measured()).splitlines()
+    first = "97.0 %, 4.0e9 | 97.0 %, 1.0e9 | 4.0 x | 97.0 %, 2.0e9 | 97.0 %, 1.0e9 | 2.0 x |"
+    assert f"| first | 97.0 % | {first}" in lines
+    assert any(line.startswith("| alone | 97.0 % | none | 97.0 %, 1.0e9 |  |") for line in lines)
+    assert any("97.0 %, no look-up |  |" in line for line in lines if "linear" in line)
 
 
 def test_json() -> None:

@@ -25,6 +25,7 @@ from benchmarks.versus.plot import draw
 from benchmarks.versus.run import Plan, compare
 from benchmarks.versus.show import WIDTH, data, markdown, tables
 from benchmarks.versus.subjects import FOLDERS, subjects
+from benchmarks.versus.summary import summary
 
 
 def main() -> int:
@@ -62,6 +63,8 @@ def _write(rows: Sequence[Row], options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(data(rows), indent=1) + "\n", encoding="utf-8")
     if options.markdown:
         options.markdown.write_text(markdown(rows), encoding="utf-8")
+    if options.summary:
+        options.summary.write_text(summary(rows), encoding="utf-8")
     if options.plot:
         draw(rows, options.plot)
 
@@ -80,6 +83,7 @@ def _options() -> argparse.Namespace:
     add("--bars", action="store_true", help="end with status 1 if a claim is missed")
     add("--json", type=Path, metavar="FILE")
     add("--markdown", type=Path, metavar="FILE")
+    add("--summary", type=Path, metavar="FILE", help="the README's table, as Markdown")
     add("--plot", type=Path, metavar="FILE", help="price against accuracy, as .png or .svg")
     return parser.parse_args()
 

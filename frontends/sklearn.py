@@ -75,7 +75,9 @@ def _skl2onnx() -> tuple[Any, Any]:
         from skl2onnx.common.data_types import FloatTensorType
     except ModuleNotFoundError as error:
         raise InputError(
-            "I008", f"{error.name} is not installed", help="pip install 'lutra[sklearn]'"
+            "I008",
+            f"{error.name} is not installed",
+            help="install Lutra's extra `sklearn`",
         ) from error
     return convert_sklearn, FloatTensorType
 

@@ -154,7 +154,9 @@ def _brevitas() -> tuple[Any, tuple[type, ...]]:
             from brevitas.nn.quant_layer import QuantInputOutputLayer, QuantNonLinearActLayer
     except ModuleNotFoundError as error:
         raise InputError(
-            "I008", f"{error.name} is not installed", help="pip install 'lutra[brevitas]'"
+            "I008",
+            f"{error.name} is not installed",
+            help="install Lutra's extra `brevitas`",
         ) from error
     return export_qonnx, (QuantInputOutputLayer, QuantNonLinearActLayer)
 

@@ -129,7 +129,7 @@ def _cipher(scrypt: dict[str, Any], passphrase: str) -> Any:
         from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
     except ImportError as error:
         raise InputError(
-            "I008", "passphrases need `cryptography`", help="pip install 'lutra[client]'"
+            "I008", "passphrases need `cryptography`", help="pip install cryptography"
         ) from error
     try:
         n, r, p = (int(scrypt[name]) for name in SCRYPT)

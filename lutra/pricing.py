@@ -26,6 +26,9 @@ class Share:
         """The ONNX nodes that the operation computes."""
         return self.op.loc
 
+    def __str__(self) -> str:
+        return f"{self.price:12.3g}  {self.op.opname}  {', '.join(self.names)}"
+
 
 @dataclass(frozen=True)
 class Price:
@@ -54,6 +57,11 @@ class Price:
 
     def __float__(self) -> float:
         return self.total
+
+    def __str__(self) -> str:
+        """One line, and one for each operation that bootstraps."""
+        head = f"{self.total:.3g} a sample, at p_error {self.p_error:.3g}, `{self.strategy}`"
+        return "\n".join([head, *map(str, self.shares)])
 
 
 def price(

@@ -155,5 +155,5 @@ def _needs(*packages: str) -> None:
         raise InputError(
             "I008",
             f"not installed: {', '.join(missing)}",
-            help="pip install 'lutra[serve]'",
+            help=f"pip install {' '.join(missing)}",
         )

@@ -37,7 +37,7 @@ class Remote:
             import httpx
         except ImportError as error:
             raise InputError(
-                "I008", "servers are asked through `httpx`", help="pip install 'lutra[client]'"
+                "I008", "servers are asked through `httpx`", help="pip install httpx"
             ) from error
         self.url = url
         self.token = token

@@ -86,7 +86,7 @@ def compile_torch_model(
     """Quantize a PyTorch model and compile it into a circuit for encrypted data.
 
     The first arguments are those of `build_quantized_module`, the others those of
-    `QuantizedModule.compile`. Needs `lutra[torch]`.
+    `QuantizedModule.compile`. Needs the extra `torch`.
     """
     module = build_quantized_module(
         torch_model,
@@ -168,7 +168,7 @@ def compile_brevitas_qat_model(
         "model_outputs": ...}; 8 where none is given.
     output_onnx_file: where to keep the exported model.
 
-    The other arguments are those of `compile_torch_model`. Needs `lutra[brevitas]`. Error I005
+    The other arguments are those of `compile_torch_model`. Needs the extra `brevitas`. Error I005
     where the model has no quantized layers.
     """
     bits = _qat_bits(n_bits)

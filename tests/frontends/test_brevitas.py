@@ -1,6 +1,6 @@
 """Brevitas modules as a source of `compile`: the same integers as their files give.
 
-They run where Brevitas is installed: `pip install 'lutra[brevitas]'`.
+They run where Brevitas is installed: extra `brevitas`.
 """
 
 from pathlib import Path

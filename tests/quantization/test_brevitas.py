@@ -1,4 +1,4 @@
-"""Brevitas models, where Brevitas is installed: `pip install 'lutra[brevitas]'`."""
+"""Brevitas models, where Brevitas is installed: extra `brevitas`."""
 
 from pathlib import Path
 from typing import Any

@@ -8,12 +8,13 @@ from math import prod
 
 import numpy as np
 
+from lutra.ir import arith
 from lutra.ir.core import Value
 from lutra.ir.ops import Onnx
 from lutra.ir.rewriter import Rewriter
 from lutra.passes.flow import is_constant
 from lutra.passes.rules import Outcome, no, on
-from lutra.passes.rules_linear import constant, node, reshaped
+from lutra.passes.rules_linear import constant, node, padding, reshaped
 
 
 @on("ConvTranspose")
@@ -37,6 +38,32 @@ def conv_transpose_to_conv(op: Onnx, rw: Rewriter) -> Outcome:
     x = _padded(x, starts, ends)
     product = node("Conv", x, _turned(w, group), *op.inputs[2:], dilations=dilations, group=group)
     rw.replace(op, product)
+    return None
+
+
+@on("Conv")
+def conv_to_matmul(op: Onnx, rw: Rewriter) -> Outcome:
+    """Conv(x, w) -> MatMul(what w sees at each place of x, w'), for w that is no constant"""
+    x, w = op.operands[:2]
+    if is_constant(w) or op.result.clear:
+        return no("its weights are constant, or the client convolves")
+    if op.input(2) is not None or any(padding(op, x.shape, w.shape[2:])):
+        return no("its bias or padding does not stand apart yet")
+    if x.shape[0] != 1:
+        return no("it convolves several images")
+    space, group = len(w.shape) - 2, op.attrs.get("group", 1)
+    strides, dilations = (op.attrs.get(name, [1] * space) for name in ("strides", "dilations"))
+    places = arith.conv_windows(
+        np.arange(prod(x.shape)).reshape(x.shape), w.shape[2:], strides, dilations
+    )  # [1, C, *positions, *kernel]
+    terms = prod(w.shape[1:])
+    places = places.reshape(group, w.shape[1], *places.shape[2:])
+    kernel = range(2 + space, 2 + 2 * space)
+    places = places.transpose(0, *range(2, 2 + space), 1, *kernel).reshape(group, -1, terms)
+    seen = node("Gather", reshaped(x, (-1,)), constant(places, np.int64), axis=0)
+    columns = node("Transpose", reshaped(w, (group, w.shape[0] // group, terms)), perm=[0, 2, 1])
+    product = node("Transpose", node("MatMul", seen, columns), perm=[0, 2, 1])
+    rw.replace(op, reshaped(product, op.result.shape))
     return None
 
 
@@ -201,4 +228,4 @@ def _contracted(x: Labelled, y: Labelled, kept: str) -> Labelled:
     return Labelled(reshaped(node("MatMul", first, second), shape), batch + rows + columns)
 
 
-CONTRACTION_RULES = (conv_transpose_to_conv, einsum_to_matmul)
+CONTRACTION_RULES = (conv_transpose_to_conv, conv_to_matmul, einsum_to_matmul)

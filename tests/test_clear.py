@@ -45,6 +45,12 @@ def weights_from_the_left(net: Net, h: Value, m: Value) -> Value:
     return net.add("Reshape", product, np.array([1, 3]))
 
 
+def kernels_of_run_time(net: Net, h: Value, m: Value) -> Value:
+    image, kernels = net.add("Reshape", h, np.array([1, 1, 6])), np.array([2, 1, 3])
+    found = net.add("Conv", image, net.add("Reshape", m, kernels), strides=[2], pads=[1, 0])
+    return net.add("Flatten", found)
+
+
 LEVELLED: dict[str, Join] = {
     "mask": lambda net, h, m: net.add("Mul", h, m),
     "gate": lambda net, h, m: net.add("Mul", net.add("Sigmoid", net.dense(m, 6)), h),
@@ -53,6 +59,7 @@ LEVELLED: dict[str, Join] = {
     "or else": lambda net, h, m: net.add(
         "Where", net.add("Greater", m, np.float32(0)), h, np.float32(-0.5)
     ),
+    "kernels": kernels_of_run_time,
     "weights": weights_of_run_time,
     "weights from the left": weights_from_the_left,
 }

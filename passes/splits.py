@@ -54,72 +54,84 @@ class Split:
 def split(table: Ints, coarse: int) -> Split:
     """The best split of tables [..., 2^n] with a coarse digit of so many bits, at most n - 1."""
     lead, n = table.shape[:-1], table.shape[-1].bit_length() - 1
-    rows = table.reshape(-1, table.shape[-1])
-    unique, which = np.unique(rows, axis=0, return_inverse=True)
-    found = [_row(row, coarse) for row in unique]
-    each = [found[i] for i in which.reshape(-1)]
-
-    def stacked(name: str) -> Ints:
-        values = np.stack([getattr(part, name) for part in each])
-        return np.asarray(values.reshape((*lead, *values.shape[1:])))
-
-    return Split(
-        stacked("shifts"),
-        stacked("levels"),
-        stacked("window"),
-        stacked("middle"),
-        n - coarse + 2,
-        max(part.error for part in found),
+    unique, which = np.unique(table.reshape(-1, 1 << n), axis=0, return_inverse=True)
+    found = _best(unique, coarse)
+    shifts, levels, window, middle = (
+        part[which.reshape(-1)].reshape((*lead, *part.shape[1:]))
+        for part in (found.shifts, found.levels, found.window, found.middle)
     )
+    return Split(shifts, levels, window, middle, n - coarse + 2, int(found.error.max()))
 
 
-def _row(t: Ints, coarse: int) -> Split:
-    """The best split of one table [2^n]."""
-    return min((_at(t, coarse, kink) for kink in _kinks(t, coarse)), key=lambda s: s.error)
+@dataclass(frozen=True)
+class _Splits:
+    """A split for each of some tables [rows]."""
+
+    shifts: Ints
+    levels: Ints
+    window: Ints
+    middle: Ints
+    error: Ints
 
 
-def _kinks(t: Ints, coarse: int) -> list[int]:
-    """Where the kink may be: near where slopes over one cell change most, or in the middle."""
-    n = len(t)
+def _best(tables: Ints, coarse: int) -> _Splits:
+    """For each table [rows, 2^n] the best kink's split; of equals the first."""
+    first, *others = (_at(tables, coarse, kinks) for kinks in _kinks(tables, coarse).T)
+    best = first
+    for found in others:
+        better = found.error < best.error
+        pairs = zip(vars(found).values(), vars(best).values(), strict=True)
+        best = _Splits(
+            *(np.where(better.reshape(-1, *(1,) * (a.ndim - 1)), a, b) for a, b in pairs)
+        )
+    return best
+
+
+def _kinks(tables: Ints, coarse: int) -> Ints:
+    """Where kinks may be: near where slopes over one cell change most, or in the middle."""
+    n = tables.shape[-1]
     cell = n >> coarse
     i = np.arange(n)
-    bend = t[np.minimum(i + cell, n - 1)] - 2 * t + t[np.maximum(i - cell, 0)]
-    bend[:cell] = bend[n - cell :] = 0
-    peak = int(np.abs(bend).argmax())
-    near = range(max(0, peak - CANDIDATES), min(n, peak + CANDIDATES + 1))
-    return sorted({n // 2, *near})
+    left, right = np.maximum(i - cell, 0), np.minimum(i + cell, n - 1)
+    bend = np.abs(tables[:, right] - 2 * tables + tables[:, left])
+    bend[:, :cell] = bend[:, n - cell :] = 0
+    peak = bend.argmax(-1)[:, None]
+    near = np.clip(peak + np.arange(-CANDIDATES, CANDIDATES + 1), 0, n - 1)
+    return np.sort(np.concatenate([np.full_like(peak, n // 2), near], axis=1), axis=1)
 
 
-def _at(t: Ints, coarse: int, kink: int) -> Split:
-    """The split of one table [2^n] with its kink at an index."""
-    n = len(t)
+def _at(tables: Ints, coarse: int, kinks: Ints) -> _Splits:
+    """The splits of tables [rows, 2^n] with their kinks at these indices, [rows]."""
+    n = tables.shape[-1]
     digits, cell = 1 << coarse, n >> coarse
-    h = np.arange(digits + 1)[:, None]
-    i = (h - 1) * cell + np.arange(2 * cell)  # all that may be read as h
+    h = np.arange(digits + 1)
+    i = (h[:, None] - 1) * cell + np.arange(2 * cell)  # all that may be read as h
     inside = (i >= 0) & (i < n)
-    window = t[np.clip(kink + np.arange(-2 * cell, 2 * cell), 0, n - 1)]
-    wanted = t[np.clip(i, 0, n - 1)]
+    near = np.clip(kinks[:, None] + np.arange(-2 * cell, 2 * cell), 0, n - 1)
+    window = np.take_along_axis(tables, near, -1)
+    wanted = tables[:, np.clip(i, 0, n - 1)]
+    rows = np.arange(len(tables))[:, None, None]
     options = []
-    for shift in ((h + 1) * cell, (h - 1) * cell, np.full_like(h, kink)):
-        place = i - shift + 2 * cell
+    for move in ((h + 1) * cell, (h - 1) * cell, kinks[:, None]):
+        shift = np.broadcast_to(move, (len(tables), digits + 1))
+        place = i - shift[..., None] + 2 * cell
         reached = (place >= 0) & (place < 4 * cell)
-        rest = wanted - window[np.clip(place, 0, 4 * cell - 1)]
-        low = np.where(inside, rest, rest.max()).min(-1)
-        high = np.where(inside, rest, rest.min()).max(-1)
+        rest = wanted - window[rows, np.clip(place, 0, 4 * cell - 1)]
+        low = np.where(inside, rest, FAR).min(-1)
+        high = np.where(inside, rest, -FAR).max(-1)
         fits = (reached | ~inside).all(-1)
-        options.append((shift[:, 0], low, high, np.where(fits, high - low, FAR)))
+        options.append((shift, low, high, np.where(fits, high - low, FAR)))
     best = np.stack([spread for *_, spread in options]).argmin(0)
     shift, low, high, spread = (np.choose(best, part) for part in zip(*options, strict=True))
     level = (low + high) >> 1
-    level[-1] += (level[0] + level[-1]) & 1  # their mean is a whole number then
-    ends, base = shift[0] + shift[-1], (level[0] + level[-1]) // 2
-    whole = spread.max() < FAR and ends % 2 == 0
-    error = np.maximum(high - level, level - low).max() if whole else FAR
-    return Split(
-        shifts=shift[:-1] - ends // 2,
-        levels=level[:-1] - base,
-        window=window + base,
-        middle=np.asarray(ends // 2),
-        fine_bits=(4 * cell).bit_length() - 1,
-        error=int(error),
+    level[:, -1] += (level[:, 0] + level[:, -1]) & 1  # their mean is a whole number then
+    ends, base = shift[:, 0] + shift[:, -1], (level[:, 0] + level[:, -1]) // 2
+    whole = (spread.max(-1) < FAR) & (ends % 2 == 0)
+    error = np.maximum(high - level, level - low).max(-1)
+    return _Splits(
+        shifts=shift[:, :-1] - ends[:, None] // 2,
+        levels=level[:, :-1] - base[:, None],
+        window=window + base[:, None],
+        middle=ends // 2,
+        error=np.where(whole, error, FAR),
     )

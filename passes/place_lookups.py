@@ -37,8 +37,8 @@ class PlaceLookUps(CircuitPass):
             if op.graph is not graph:
                 continue
             region = behind(op, graph)
-            if len(region.rows) == 1 and not region.look_ups:
-                continue
+            if not region.look_ups and (len(region.rows) == 1 or not region.read):
+                continue  # there is no other place, or nothing reads what it gives
             raw = cheapest(region, context)
             if not raw.intersection([*list(region.rows)[1:], *region.look_ups]):
                 continue

@@ -325,8 +325,12 @@ def float_graphs(draw: st.DrawFn, *, most: int = 6) -> Graph:
 def _join(draw: st.DrawFn, net: Net, x: Value, y: Value) -> Value:
     kinds = ["Add", "Sub", "Sum", "Concat"]
     if x.clear != y.clear:  # else a product squares few bits in look-ups
-        kinds.append("Mul")
+        kinds += ["Mul", "MatMul"]
     kind = draw(st.sampled_from(kinds))
+    if kind == "MatMul":
+        rows = draw(st.sampled_from([1, x.shape[1]]))
+        first = net.add("Reshape", x, np.array([rows, -1]))
+        return net.add("MatMul", first, net.add("Reshape", y, np.array([-1, rows])))
     if kind == "Concat":
         return net.add("Concat", x, y, axis=draw(st.integers(0, len(x.shape) - 1)))
     return net.add(kind, x, y)

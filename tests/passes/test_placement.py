@@ -114,3 +114,12 @@ def test_maxima_of_few_bits_become_cheaper() -> None:
     PlaceLookUps().run_module(module, concrete)
     assert concrete.prices.circuit(module.circuit) < 0.9 * before
     np.testing.assert_array_equal(Program(module).run(feeds), wanted)
+
+
+def test_what_nothing_reads_stays() -> None:
+    """The look-up's result is moved, and dead."""
+    text = "%x = input : u2[] in [0, 3]\n%0 = lookup %x, base=0, table=[3, 1, 0, 2]\n"
+    graph = parse_graph(f"{text}%1 = reshape %0, shape=[1]\nreturn %x")
+    rewriter = Rewriter(graph)
+    PlaceLookUps().run(graph, rewriter, Context())
+    assert not rewriter.changes

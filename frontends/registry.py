@@ -17,6 +17,7 @@ from onnx.serialization import registry as formats
 
 from lutra.frontends import sklearn, torch
 from lutra.frontends.onnx import import_model
+from lutra.frontends.onnx.importer import Further
 from lutra.frontends.onnx.shapes import Shapes
 from lutra.ir.core import Module
 from lutra.ir.errors import ModelError, PipelineError
@@ -33,7 +34,13 @@ FRONTENDS = Plugins(
 )
 
 
-def import_source(source: Any, *, shapes: Shapes | None = None, examples: Any = None) -> Module:
+def import_source(
+    source: Any,
+    *,
+    shapes: Shapes | None = None,
+    examples: Any = None,
+    further: Further | None = None,
+) -> Module:
     """The graph `main` of a model of any kind.
 
     What is ONNX by its type or suffix is read as such. Else our own frontends are asked, then
@@ -42,9 +49,11 @@ def import_source(source: Any, *, shapes: Shapes | None = None, examples: Any = 
 
     examples: typical inputs, which PyTorch models need: see `lutra.frontends.torch.read`.
 
+    further: as of `lutra.frontends.onnx.importer.import_model`.
+
     Errors: those of `lutra.frontends.onnx.import_model`; P006, P007; what a frontend raises.
     """
-    given = {"shapes": shapes, "examples": examples}
+    given = {"shapes": shapes, "examples": examples, "further": further}
     for frontend in () if _is_onnx(source) else OWN.values():
         if (module := frontend(source, **_taken(frontend, given))) is not None:
             return module
@@ -59,7 +68,7 @@ def import_source(source: Any, *, shapes: Shapes | None = None, examples: Any = 
         if module is not None:
             return _checked(name, module)
     try:
-        return import_model(source, shapes=shapes, native=True)
+        return import_model(source, shapes=shapes, native=True, further=further)
     except ModelError as error:
         if not broken:
             raise

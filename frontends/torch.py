@@ -14,6 +14,7 @@ import onnx
 from onnx import ModelProto
 
 from lutra.frontends.onnx import import_model
+from lutra.frontends.onnx.importer import Further
 from lutra.ir.core import Module
 from lutra.ir.errors import InputError
 from lutra.ir.types import Array
@@ -25,11 +26,13 @@ OPSET = 17
 """Opset that models are exported in."""
 
 
-def read(source: Any, *, examples: Any = None) -> Module | None:
+def read(source: Any, *, examples: Any = None, further: Further | None = None) -> Module | None:
     """The graph `main` of a `torch.nn.Module`; None for anything else.
 
     examples: typical inputs (samples, ...), of which the first one is exported with: a tensor or
         array, or a dict of them by the names of `forward`'s parameters, or a tuple in their order.
+
+    further: as of `import_model`.
 
     A model with layers of Brevitas brings its own quantization. Errors: I004 and I005 for the
     examples, I008 without Brevitas, F... as of `import_model`.
@@ -43,7 +46,8 @@ def read(source: Any, *, examples: Any = None) -> Module | None:
             help="pass `calibration=` typical inputs; one is enough where nothing is calibrated",
         )
     export = exported_brevitas if is_brevitas_model(source) else exported
-    return import_model(export(source, _in_order(source, examples)), native=True)
+    model = export(source, _in_order(source, examples))
+    return import_model(model, native=True, further=further)
 
 
 def _in_order(model: torch.nn.Module, examples: Any) -> tuple[Any, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from lutra.backends import registry
@@ -14,11 +15,12 @@ from lutra.cache import compiled, key_of
 from lutra.clear import leave_clear
 from lutra.frontends.registry import import_source
 from lutra.ir.core import Module
-from lutra.ir.errors import InputError, ModelError, PipelineError
+from lutra.ir.errors import Error, InputError, ModelError, PipelineError
 from lutra.ir.types import Array
 from lutra.model import Model, silent
 from lutra.passes import Context, Pass, Pipeline
 from lutra.passes.base import Progress
+from lutra.passes.check_support import complaints
 from lutra.passes.instruments import Instrument
 from lutra.pricing import prices_for
 from lutra.security import STRICT, check_p_error, check_rounding
@@ -127,9 +129,21 @@ def imported(
     if isinstance(model, Module):
         module = model.clone()
     else:
-        module = import_source(model, shapes=shapes, examples=calibration)
+        further = partial(_not_encrypted, clear=clear)
+        module = import_source(model, shapes=shapes, examples=calibration, further=further)
     leave_clear(module, clear)
     return module
+
+
+def _not_encrypted(module: Module, clear: Collection[str]) -> Iterator[tuple[str, str]]:
+    """What cannot run under encryption of a model that cannot be imported either, by node names."""
+    try:
+        leave_clear(module, clear)
+        Pipeline.parse("import-quantized,clean").execute(module)
+    except Error:  # the nodes in the way may stand in that of a pass as well
+        return
+    for names, line in complaints(module.main):
+        yield from ((name, line) for name in names[:1])
 
 
 def samples_of(module: Module, calibration: Any) -> Mapping[str, Array]:

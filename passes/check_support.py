@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lutra.ir.core import Graph
@@ -23,16 +24,19 @@ class CheckSupport(Pass):
     contract = Exact
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        found = list(Flow(graph).unsupported())
+        found = list(complaints(graph))
         if found:
             raise ModelError(
                 "F004",
                 f"{len(found)} node(s) of the model cannot be computed under encryption",
-                nodes=[name for op, _ in found for name in op.loc],
-                lines=[
-                    f"{op.domain + '::' if op.domain else ''}{op.op_type}"
-                    f" {' + '.join(op.loc) or '(unnamed)'}: {reason}"
-                    for op, reason in found
-                ],
+                nodes=[name for names, _ in found for name in names],
+                lines=[line for _, line in found],
                 help="replace these nodes, or cut the model there",
             )
+
+
+def complaints(graph: Graph) -> Iterator[tuple[tuple[str, ...], str]]:
+    """For each node that cannot run on encrypted values the names it goes by, and the reason."""
+    for op, reason in Flow(graph).unsupported():
+        kind = f"{op.domain}::{op.op_type}" if op.domain else op.op_type
+        yield op.loc, f"{kind} {' + '.join(op.loc) or '(unnamed)'}: {reason}"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import lutra
@@ -28,6 +29,28 @@ def test_constructs_that_cannot_run_encrypted_are_all_named() -> None:
     )
     error = raised("F004", lambda: lutra.compile(source, points()))
     assert error.nodes == ("sort", "again")
+
+
+def test_what_cannot_be_imported_and_what_cannot_be_encrypted_is_one_list() -> None:
+    w = tensor("w", np.eye(2))
+    source = model_of(
+        f"m (float[N,2] x) => (float[N,2] y) <{w}> {{ [one] a = MatMul(x, w)"
+        " [sort] b = Hardmax(a)  [two] c = MatMul(b, w)  [noise] d = RandomNormalLike(c)"
+        " [mine] e = my.ops.Magic(d)  [product] f = CumProd(e, k)"
+        " [again] g = Hardmax(f)  [three] h = MatMul(g, w)  [last] y = Hardmax(h) }",
+        26,
+        my_ops=1,
+    )
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1), "k"))
+    error = raised("F004", lambda: lutra.compile(source, points()))
+    assert error.nodes == ("sort", "noise", "mine", "product", "again")
+    assert error.lines == (
+        "Hardmax sort: this operator cannot run on encrypted values",
+        "RandomNormalLike noise: it draws random numbers",
+        "Magic mine: neither ONNX nor onnxruntime has an operator my.ops::Magic",
+        "CumProd product: ONNX opset 21 has no such operator",
+        "Hardmax again: this operator cannot run on encrypted values",
+    )
 
 
 def test_model_with_nothing_to_encrypt() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from onnx import (
@@ -34,6 +35,13 @@ PLAIN = {
 """Element types of the constants that may stay: onnx's version converter corrupts int4."""
 
 
+class Refused(NamedTuple):
+    """Why a node cannot be imported, and the types of its results as far as they are known."""
+
+    reason: str
+    types: Sequence[TypeProto]
+
+
 def dense(sparse: SparseTensorProto) -> TensorProto:
     """The same constant without gaps."""
     values, indices = (numpy_helper.to_array(t) for t in (sparse.values, sparse.indices))
@@ -57,6 +65,8 @@ class Draft:
         self.model = ModelProto()
         self.model.CopyFrom(model)
         self.aside: dict[str, TensorProto] = {}
+        self.refused: dict[str, Refused] = {}
+        """Nodes that cannot be imported, by name."""
         constants = [*self.graph.initializer, *map(dense, self.graph.sparse_initializer)]
         del self.graph.sparse_initializer[:]
         names = {tensor.name for tensor in constants}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from onnx import ModelProto, numpy_helper
@@ -19,12 +19,17 @@ from lutra.ir.ops import Constant, Onnx
 from lutra.ir.ort import tensor_of
 from lutra.ir.rewriter import Rewriter
 
+Further = Callable[[Module], Iterable[tuple[str, str]]]
+"""Says what else is in the way of a model of which nodes cannot be imported, as stand-ins of the
+domain `support.REFUSED` do for them: names of nodes, and lines of text about them."""
+
 
 def import_model(
     source: str | Path | bytes | ModelProto,
     *,
     shapes: Shapes | None = None,
     native: bool = False,
+    further: Further | None = None,
 ) -> Module:
     """The graph `main` of an ONNX model (see `load` for sources and `normalise` for `shapes`).
 
@@ -35,9 +40,12 @@ def import_model(
     native: inputs and results of types that numpy lacks, as bfloat16, become those of types that
     it has, as float32.
 
+    further: asked where nodes cannot be imported, for one error to tell all.
+
     Raises `ModelError` (F001 to F006) and, for `shapes`, `InputError` (I001, I004).
     """
-    model = normalise(load(source), shapes=shapes)
+    others = (lambda rest: further(lower(rest))) if further else None
+    model = normalise(load(source), shapes=shapes, further=others)
     if native:
         make_ends_native(model)
     return lower(model)

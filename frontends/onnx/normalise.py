@@ -21,7 +21,13 @@ from lutra.frontends.onnx.names import name_nodes
 from lutra.frontends.onnx.results import trim_results
 from lutra.frontends.onnx.rewrites import write_plainer
 from lutra.frontends.onnx.shapes import Shapes, fix_inputs, infer, require_static
-from lutra.frontends.onnx.support import reject_newer, reject_unsupported, require_runnable
+from lutra.frontends.onnx.support import (
+    Further,
+    reject_refused,
+    require_runnable,
+    set_aside_newer,
+    set_aside_unsupported,
+)
 from lutra.frontends.onnx.young import hold_young
 from lutra.ir.ort import OPSET
 
@@ -37,7 +43,9 @@ STEPS = (
 )
 
 
-def normalise(model: ModelProto, *, shapes: Shapes | None = None) -> ModelProto:
+def normalise(
+    model: ModelProto, *, shapes: Shapes | None = None, further: Further | None = None
+) -> ModelProto:
     """The same function as `model`, on one sample, as a flat graph at opset `lutra.ir.ort.OPSET`.
 
     - A symbolic first dimension of an input is the batch and becomes 1; a static one stays.
@@ -49,6 +57,9 @@ def normalise(model: ModelProto, *, shapes: Shapes | None = None) -> ModelProto:
     - Local functions and decided branches are inlined; Identity and Dropout are gone.
     - A node's results are those that are read, and those in front of them.
     - Every node has a name of its own: the model's where it gives one, else like `Conv_3`.
+
+    further: where nodes cannot be imported, says what else is in the way, so that one error can
+    tell all; it is given the model with stand-ins for them, in the domain `support.REFUSED`.
 
     Raises `ModelError`: F001 invalid model, F002 opset, F003 open shapes, F004 unsupported nodes
     (all of them), F006 refused by onnxruntime; `InputError` I001 or I004 where `shapes` does not
@@ -63,13 +74,13 @@ def normalise(model: ModelProto, *, shapes: Shapes | None = None) -> ModelProto:
     else:
         hold_young(draft)
         expand_newer(draft)
-        reject_newer(draft)
+        set_aside_newer(draft)
     convert(draft)
     adopt_quantizers(draft.model)
     simplify(draft)
-    while expand_stuck(draft):
+    while expand_stuck(draft) or set_aside_unsupported(draft):
         simplify(draft)
-    reject_unsupported(draft)
+    reject_refused(draft, further)
     require_static(draft)
     free_batch(draft)
     require_runnable(draft)

@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, helper,
 
 from lutra.frontends.onnx.domains import is_fake_quantizer, with_stand_ins
 from lutra.frontends.onnx.draft import Draft
-from lutra.frontends.onnx.proto import is_typed, text_of
+from lutra.frontends.onnx.proto import is_typed, shape_of, text_of
 from lutra.frontends.onnx.runtime import run_nodes
 from lutra.ir.errors import InputError, ModelError, did_you_mean
 
@@ -118,7 +118,8 @@ def infer(draft: Draft) -> None:
 
     What the model itself claims of inner values is not read: it was written for other input
     shapes. Operators of vendors, and those of `ai.onnx.ml`, are run once, in onnxruntime, to see
-    what they return.
+    what they return. Those that cannot be imported return what is noted of them; where that is
+    nothing, they are taken to return what is like their first operand.
     """
     graph = draft.graph
     types = draft.types()
@@ -159,6 +160,11 @@ def _observe(draft: Draft, node: NodeProto, types: Mapping[str, TypeProto]) -> d
     """Result types of one node, seen by running it on zeros; empty where nothing new is found."""
     if is_typed(node.output, types) or not is_typed(node.input, types):
         return {}
+    if refused := draft.refused.get(node.name):
+        first = types.get(node.input[0], TypeProto()) if node.input else TypeProto()
+        known = zip(node.output, refused.types, strict=False)
+        guesses = ((name, first if shape_of(t) is None else t) for name, t in known if name)
+        return {name: type for name, type in guesses if shape_of(type) is not None}
     names = [name for name in node.output if name]
     try:
         arrays = run_nodes(draft, [node], names, types)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from onnx import NodeProto, TensorProto, TypeProto
+from onnx import ModelProto, NodeProto, TensorProto, TypeProto, helper
 
 from lutra.frontends.onnx.classical import obstacle
-from lutra.frontends.onnx.domains import STANDARD_DOMAINS, is_fake_quantizer, with_stand_ins
-from lutra.frontends.onnx.draft import Draft
+from lutra.frontends.onnx.domains import (
+    STANDARD_DOMAINS,
+    complete_imports,
+    is_fake_quantizer,
+    with_stand_ins,
+)
+from lutra.frontends.onnx.draft import Draft, Refused
 from lutra.frontends.onnx.fake_quantizers import obstacles
-from lutra.frontends.onnx.proto import RANDOM, is_typed, schema_of, subgraphs, text_of
+from lutra.frontends.onnx.proto import RANDOM, captured, is_typed, schema_of, subgraphs, text_of
 from lutra.frontends.onnx.runtime import part_of
 from lutra.ir.errors import ModelError
 from lutra.ir.ort import OPSET, Session
@@ -20,19 +25,76 @@ RUNTIME_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
 
 UNSUPPORTED_TYPES = (TensorProto.STRING, TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 
+REFUSED = "lutra.refused"
+"""The domain of stand-ins for nodes that cannot be imported."""
+
+YOUNGER = f"ONNX opset {OPSET} has no such operator"
+
 Types = Mapping[str, TypeProto]
 
-
-def reject_newer(draft: Draft) -> None:
-    """Raise F004 with what cannot be imported if an operator is younger than opset `OPSET`."""
-    if any(_is_newer(node) for node in draft.graph.node):
-        _reject(draft, {})
+Further = Callable[[ModelProto], Iterable[tuple[str, str]]]
+"""Says what else is in the way of a model: names of nodes, and lines of text about them."""
 
 
-def reject_unsupported(draft: Draft) -> None:
-    """Raise F004 with every node that cannot be imported."""
-    refused = refusals(draft, draft.types())
-    _reject(draft, refused | obstacles(draft.graph.node, draft.constants()))
+def set_aside_newer(draft: Draft) -> None:
+    """Set aside what is younger than opset `OPSET`, so that the rest can be converted."""
+    _set_aside(draft, {n.name: YOUNGER for n in draft.graph.node if _is_newer(n)}, draft.types())
+
+
+def set_aside_unsupported(draft: Draft) -> bool:
+    """Set aside every node that cannot be imported, as far as the types before it are known."""
+    types = draft.types()
+    found = refusals(draft, types) | obstacles(draft.graph.node, draft.constants())
+    for node in draft.graph.node:
+        if reason := _reason(node, types):
+            found[node.name] = reason
+    return _set_aside(draft, {k: v for k, v in found.items() if k not in draft.refused}, types)
+
+
+def _set_aside(draft: Draft, reasons: Mapping[str, str], types: Types) -> bool:
+    """Put stand-ins, of which only names and types are known, in the places of some nodes."""
+    for node in draft.graph.node:
+        if node.name not in reasons:
+            continue
+        known = [types.get(name, TypeProto()) for name in node.output]
+        draft.refused[node.name] = Refused(reasons[node.name], known)
+        inputs = dict.fromkeys([*node.input, *sorted(captured(node))])
+        node.CopyFrom(
+            helper.make_node(node.op_type, list(inputs), node.output, node.name, domain=REFUSED)
+        )
+    if reasons:
+        complete_imports(draft.model)
+    return bool(reasons)
+
+
+def reject_refused(draft: Draft, further: Further | None) -> None:
+    """Raise F004 with every node that is set aside, every input of an unsupported type, and what
+    `further` says of the rest."""
+    lines = {
+        node.name: f"{node.op_type} {node.name}: {draft.refused[node.name].reason}"
+        for node in draft.graph.node
+        if node.name in draft.refused
+    }
+    inputs = [
+        f"input {value.name}: {reason}"
+        for value in draft.graph.input
+        if (reason := _type_reason(value.type))
+    ]
+    if not lines and not inputs:
+        return
+    order = [node.name for node in draft.graph.node]
+    typed = is_typed([name for node in draft.graph.node for name in node.output], draft.types())
+    if further and typed and not inputs:
+        others = {name: line for name, line in further(draft.finish()) if name in order}
+        lines = others | lines
+    nodes = sorted(lines, key=order.index)
+    raise ModelError(
+        "F004",
+        f"{len(lines) + len(inputs)} node(s) or inputs of the model are not supported",
+        nodes=nodes,
+        lines=[*(lines[name] for name in nodes), *inputs],
+        help="replace these operators, or export only the part of the model before them",
+    )
 
 
 def require_runnable(draft: Draft) -> None:
@@ -43,34 +105,14 @@ def require_runnable(draft: Draft) -> None:
         Session(with_stand_ins(draft.finish()))  # some kernels want their weights as constants
 
 
-def _reject(draft: Draft, refused: Mapping[str, str]) -> None:
-    types = draft.types()
-    nodes, lines = [], []
-    for node in draft.graph.node:
-        if reason := _reason(node, types) or refused.get(node.name):
-            nodes.append(node.name)
-            lines.append(f"{node.op_type} {node.name}: {reason}")
-    for value in draft.graph.input:
-        if reason := _type_reason(value.type):
-            lines.append(f"input {value.name}: {reason}")
-    if lines:
-        raise ModelError(
-            "F004",
-            f"{len(lines)} node(s) or inputs of the model are not supported",
-            nodes=nodes,
-            lines=lines,
-            help="replace these operators, or export only the part of the model before them",
-        )
-
-
 def _is_newer(node: NodeProto) -> bool:
     return node.domain in STANDARD_DOMAINS and schema_of(node, OPSET) is None
 
 
 def _reason(node: NodeProto, types: Types) -> str | None:
     """Why a node cannot be imported, from its declaration alone."""
-    if _is_newer(node):
-        return f"ONNX opset {OPSET} has no such operator"
+    if node.domain == REFUSED:
+        return None
     if not is_fake_quantizer(node) and node.domain not in RUNTIME_DOMAINS:
         return f"neither ONNX nor onnxruntime has an operator {node.domain}::{node.op_type}"
     if reason := obstacle(node):
@@ -108,7 +150,7 @@ def refusals(draft: Draft, types: Types) -> dict[str, str]:
 
 def _refused_nodes(draft: Draft, types: Types) -> Iterator[tuple[str, str]]:
     for node in draft.graph.node:
-        if is_fake_quantizer(node) or not is_typed(node.input, types):
+        if is_fake_quantizer(node) or node.name in draft.refused or not is_typed(node.input, types):
             continue
         outputs = [name for name in node.output if name]
         try:

@@ -72,6 +72,9 @@ class SplitLookUps(CircuitPass):
         for coarse, fine in sorted(_sizes(op.index_bits), key=lambda c: price(c[0], *c)):
             if price(coarse, coarse, fine) >= price(op.index_bits):
                 return None
+            # one table mostly tells that it cannot be done
+            if split(op.table.reshape(-1, op.entries)[0], coarse).error > tolerance:
+                continue
             candidate = split(op.table, coarse)
             if candidate.error <= tolerance:
                 return candidate

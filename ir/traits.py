@@ -39,9 +39,10 @@ _STRUCTURAL = """
 """
 _ORDER = "GlobalMaxPool MaxPool ReduceMax ReduceMin"
 _COMPOSED = """
-    BatchNormalization CumSum GlobalLpPool GroupNormalization InstanceNormalization
-    LayerNormalization LogSoftmax LpNormalization LpPool LRN MeanVarianceNormalization ReduceL1
-    ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare Softmax
+    ArgMax ArgMin BatchNormalization Col2Im CumSum GlobalLpPool GroupNormalization Hardmax
+    InstanceNormalization LayerNormalization LogSoftmax LpNormalization LpPool LRN
+    MeanVarianceNormalization ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceProd
+    ReduceSumSquare Softmax
 """
 
 TRAITS: dict[str, Trait] = {

@@ -13,6 +13,7 @@ from lutra.passes.flow import AFFINE, affine_constant, encrypted_operands, is_co
 from lutra.passes.rules import Outcome, no, on
 from lutra.passes.rules_axes import AXIS_RULES
 from lutra.passes.rules_chains import movement_before_elementwise
+from lutra.passes.rules_choices import CHOICE_RULES
 from lutra.passes.rules_composed import COMPOSED_RULES
 from lutra.passes.rules_contractions import CONTRACTION_RULES
 from lutra.passes.rules_expansions import function_before_expansion
@@ -166,6 +167,7 @@ FLOAT_RULES = (
     *LAYER_RULES,
     *CONTRACTION_RULES,
     *COMPOSED_RULES,
+    *CHOICE_RULES,
     *AXIS_RULES,
     drop_identity,
     negation_to_factor,

@@ -179,10 +179,16 @@ ORDER: dict[str, Case] = {
 
 
 COMPOSED: dict[str, Case] = {
+    "ArgMax": lambda net, x: floats(net, net.add("ArgMax", x, axis=3)),
+    "ArgMin": lambda net, x: floats(net, net.add("ArgMin", x, axis=2, select_last_index=1)),
     "BatchNormalization": lambda net, x: net.batch_norm(x),
+    "Col2Im": lambda net, x: net.add(
+        "Col2Im", net.add("Reshape", x, i(1, 4, 6)), i(4, 3), i(2, 2), pads=[0, 0, 0, 0]
+    ),
     "CumSum": with_("CumSum", np.int64(2)),
     "GlobalLpPool": unary("GlobalLpPool", p=2),
     "GroupNormalization": normalized("GroupNormalization", weighted=True, num_groups=1),
+    "Hardmax": unary("Hardmax", axis=2),
     "InstanceNormalization": lambda net, x: net.add(
         "InstanceNormalization", x, net.positive(2), net.weights(2)
     ),
@@ -200,6 +206,7 @@ COMPOSED: dict[str, Case] = {
         "ReduceLogSum", net.add("Add", net.add("Abs", x), f(0.5)), i(3)
     ),
     "ReduceLogSumExp": with_("ReduceLogSumExp", i(3)),
+    "ReduceProd": with_("ReduceProd", i(1, 2)),
     "ReduceSumSquare": with_("ReduceSumSquare", i(2)),
     "Softmax": unary("Softmax"),
 }

@@ -24,7 +24,7 @@ def test_constructs_that_cannot_run_encrypted_are_all_named() -> None:
     w = tensor("w", np.eye(2))
     source = model_of(
         f"m (float[N,2] x) => (float[N,2] y) <{w}> {{ [one] a = MatMul(x, w)"
-        " [sort] b = Hardmax(a)  [two] c = MatMul(b, w)  [again] d = Hardmax(c)"
+        " [sort] b = Trilu(a)  [two] c = MatMul(b, w)  [again] d = Trilu(c)"
         " [three] y = MatMul(d, w) }"
     )
     error = raised("F004", lambda: lutra.compile(source, points()))

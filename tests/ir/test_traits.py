@@ -35,7 +35,7 @@ def test_other_domains_are_opaque() -> None:
     x = Input("x", Tensor((2,))).result
     assert trait(Onnx.make("Relu", [x])) is Trait.ELEMENTWISE
     assert trait(Onnx((x,), "Relu", (Tensor((2,)),), {}, "mine")) is Trait.OPAQUE
-    assert trait(Onnx.make("Hardmax", [x])) is Trait.OPAQUE
+    assert trait(Onnx.make("Bernoulli", [x])) is Trait.OPAQUE
 
 
 def test_interpolation_computes_and_copying_does_not() -> None:

@@ -21,7 +21,8 @@ SIX_BITS = "narrow{weights=6,activations=6,inputs=6}"
 ERROR = 0.03
 """Largest mean error, relative to the reach of the results."""
 STEEP = {
-    **dict.fromkeys(("Cast", "Ceil", "Equal", "Floor", "ReduceLogSumExp"), 0.06),
+    **dict.fromkeys(("ArgMax", "ArgMin", "Cast", "Ceil", "Equal", "Floor"), 0.06),
+    "ReduceLogSumExp": 0.06,
     **dict.fromkeys(("IsInf", "IsNaN"), 0.1),
 }
 """The same for functions with jumps, which many values lie near to, and of a large reach."""

@@ -35,9 +35,9 @@ def test_what_cannot_be_imported_and_what_cannot_be_encrypted_is_one_list() -> N
     w = tensor("w", np.eye(2))
     source = model_of(
         f"m (float[N,2] x) => (float[N,2] y) <{w}> {{ [one] a = MatMul(x, w)"
-        " [sort] b = Hardmax(a)  [two] c = MatMul(b, w)  [noise] d = RandomNormalLike(c)"
+        " [sort] b = Trilu(a)  [two] c = MatMul(b, w)  [noise] d = RandomNormalLike(c)"
         " [mine] e = my.ops.Magic(d)  [product] f = CumProd(e, k)"
-        " [again] g = Hardmax(f)  [three] h = MatMul(g, w)  [last] y = Hardmax(h) }",
+        " [again] g = Trilu(f)  [three] h = MatMul(g, w)  [last] y = Trilu(h) }",
         26,
         my_ops=1,
     )
@@ -45,11 +45,11 @@ def test_what_cannot_be_imported_and_what_cannot_be_encrypted_is_one_list() -> N
     error = raised("F004", lambda: lutra.compile(source, points()))
     assert error.nodes == ("sort", "noise", "mine", "product", "again")
     assert error.lines == (
-        "Hardmax sort: this operator cannot run on encrypted values",
+        "Trilu sort: this operator cannot run on encrypted values",
         "RandomNormalLike noise: it draws random numbers",
         "Magic mine: neither ONNX nor onnxruntime has an operator my.ops::Magic",
         "CumProd product: ONNX opset 21 has no such operator",
-        "Hardmax again: this operator cannot run on encrypted values",
+        "Trilu again: this operator cannot run on encrypted values",
     )
 
 

@@ -42,7 +42,7 @@ _COMPOSED = """
     ArgMax ArgMin BatchNormalization Col2Im CumSum GlobalLpPool GroupNormalization Hardmax
     InstanceNormalization LayerNormalization LogSoftmax LpNormalization LpPool LRN
     MeanVarianceNormalization ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceProd
-    ReduceSumSquare Softmax
+    ReduceSumSquare Softmax TopK
 """
 
 TRAITS: dict[str, Trait] = {

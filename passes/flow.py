@@ -220,6 +220,8 @@ class Flow:
         others = [str(v.type) for v in operands if v.type != Tensor(v.shape)]
         if is_onnx(op, "QuantizeLinear", "DequantizeLinear"):
             return "it needs `import-quantized` before, and a constant scale"
+        if is_onnx(op, "TopK") and op.results[1].users:
+            return "its second result, the places of the values, would be encrypted"
         if kind in (Trait.OPAQUE, Trait.COMPOSED):
             return "this operator cannot run on encrypted values"
         if kind is Trait.ELEMENTWISE:

@@ -113,6 +113,40 @@ def product_by_halves(op: Onnx, rw: Rewriter) -> Outcome:
     return None
 
 
+@on("TopK")
+def largest_by_exchange(op: Onnx, rw: Rewriter) -> Outcome:
+    """TopK(x) -> k times, from the last to the first: the larger of two neighbours goes before
+
+    n - 1 maxima for the first, and as many minima to go on with, which share their bootstraps.
+    """
+    if not is_encrypted(op):
+        return no(AT_CLIENT)
+    x, count = op.operands[0], constant_of(op.input(1))
+    if x.type != Tensor(x.shape):
+        return no(NO_FLOATS)
+    if op.results[1].users or count is None:
+        return no("its places are read, or how many there are is not constant")
+    axis = op.attrs.get("axis", -1) % len(x.shape)
+    kept, kinds = int(count.reshape(())), ("Max", "Min")
+    if not op.attrs.get("largest", 1):
+        kinds = ("Min", "Max")
+    parts = [_part(x, axis, place) for place in range(x.shape[axis])]
+    for first in range(kept):
+        for place in range(len(parts) - 1, first, -1):
+            pair = parts[place - 1 : place + 1]
+            parts[place - 1] = node(kinds[0], *pair)
+            if first < kept - 1:
+                parts[place] = node(kinds[1], *pair)
+    found = parts[0] if kept == 1 else node("Concat", *parts[:kept], axis=axis)
+    rw.insert(found.owner, before=op, loc=op.loc)
+    rw.replace_uses(op.results[0], found)
+    return None
+
+
+def _part(x: Value, axis: int, place: int) -> Value:
+    return node("Slice", x, *(constant([n], np.int64) for n in (place, place + 1, axis)))
+
+
 def _columns(x: Value, first: int, stop: int) -> Value:
     return node("Slice", x, *(constant([n], np.int64) for n in (first, stop, 1)))
 
@@ -156,5 +190,6 @@ CHOICE_RULES = (
     hardmax_to_steps,
     place_of_maximum,
     product_by_halves,
+    largest_by_exchange,
     columns_to_conv_transpose,
 )

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from lutra.ir.core import Graph, Value
-from lutra.ir.ops import Add, AddClear, Assume, Lookup, Max, Movement, Mul, MulClear, Pad, Round
+from lutra.ir.ops import (
+    Add,
+    AddClear,
+    Assume,
+    Lookup,
+    Max,
+    Movement,
+    Mul,
+    MulClear,
+    Neg,
+    Pad,
+    Round,
+    Sub,
+)
 from lutra.ir.ops.tables import extremes
 from lutra.ir.rewriter import Rewriter
 from lutra.ir.types import Array, Ints, compress
@@ -30,6 +43,7 @@ class SimplifyLookUps(Pass):
         lookup(x, t), lookup(x, u)       ->  u = ±t + a * i + b becomes ±lookup(x, t) + x * a + b
         lookup(x, t), constant channels  ->  only the others are looked up, and what is needed
         max(x, y), x >= y in channels    ->  x there; maxima and products of what is needed only
+        max(x, y), -max(-x, -y)          ->  the second is x + y - max(x, y)
 
     All that counts of a table are the entries that the input's range reaches, for each channel or
     element: channels that a ReLU always cuts off, functions that never leave their straight part,
@@ -51,6 +65,7 @@ class SimplifyLookUps(Pass):
                 for step in (_compose, _straighten, _relate):
                     if op.graph is graph and step(op, rewriter):
                         break
+            _share_maxima(graph, rewriter)
             eliminate_dead_code(graph, rewriter)
             if parted and rewriter.changes == before:
                 needed = needed_elements(graph)
@@ -125,6 +140,24 @@ def _relate(op: Lookup, rewriter: Rewriter) -> bool:
             rewriter.replace(op, value)
             return True
     return False
+
+
+def _share_maxima(graph: Graph, rewriter: Rewriter) -> None:
+    """-max(-x, -y) -> x + y - max(x, y), where that maximum was taken before"""
+    taken: dict[frozenset[Value], Max] = {}
+    for op in list(graph.ops):
+        if isinstance(op, Max):
+            taken.setdefault(frozenset((op.x, op.y)), op)
+        if not isinstance(op, Neg) or not isinstance(op.x.owner, Max):
+            continue
+        x, y = op.x.owner.x.owner, op.x.owner.y.owner
+        if not (isinstance(x, Neg) and isinstance(y, Neg) and op.x.used_once):
+            continue
+        other = taken.get(frozenset((x.x, y.x)))
+        if other is not None:
+            least = Sub(Add(x.x, y.x).result, other.result).result
+            type = op.result.int_type  # narrower than that of terms that are not independent
+            rewriter.replace(op, Assume(least, type.lo, type.hi))
 
 
 def straight(op: Lookup, table: Ints) -> tuple[Ints, Ints] | None:

@@ -6,7 +6,7 @@ from lutra.ir.traits import TRAITS
 
 CLIENT = (
     *("Attention", "Compress", "ConstantOfShape", "Dropout", "EyeLike"),
-    *("Range", "Shape", "Size", "TopK", "Upsample"),
+    *("Range", "Shape", "Size", "Upsample"),
 )
 """Operators without a trait that are held to the same."""
 

@@ -209,6 +209,7 @@ COMPOSED: dict[str, Case] = {
     "ReduceProd": with_("ReduceProd", i(1, 2)),
     "ReduceSumSquare": with_("ReduceSumSquare", i(2)),
     "Softmax": unary("Softmax"),
+    "TopK": with_("TopK", i(2), axis=3),
 }
 
 CASES: dict[str, Case] = {**ELEMENTWISE, **STRUCTURAL, **LINEAR, **ORDER, **COMPOSED}

@@ -10,6 +10,7 @@ import pytest
 
 from lutra.ir.analysis import look_ups
 from lutra.ir.core import Graph, Module
+from lutra.ir.errors import ModelError
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Lookup, Onnx
 from lutra.ir.program import Program
@@ -67,6 +68,13 @@ def test_products(axes: list[int] | None, keepdims: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("axis", "count", "attrs"), [(0, 1, {}), (1, 2, {"largest": 0}), (-1, 3, {}), (2, 4, {})]
+)
+def test_largest_in_order(axis: int, count: int, attrs: dict[str, int]) -> None:
+    check(between_layers("TopK", SHAPE, np.array([count]), axis=axis, **attrs), "TopK")
+
+
+@pytest.mark.parametrize(
     ("columns", "image", "block", "attrs"),
     [
         (9, (4, 4), (2, 2), {}),
@@ -111,3 +119,20 @@ def test_one_product_less_than_factors() -> None:
     Pipeline.parse("wide{split=none}").execute(module, Context(net.samples(64)))
     products = [site for site in look_ups(module.circuit) if site.op.opname == "mul"]
     assert sum(site.count for site in products) == 2 * 4
+
+
+def test_a_maximum_for_every_exchange() -> None:
+    net = Net(x=(1, 6))
+    most = net.add("TopK", net.add("Relu", net.dense(net.x[0], 5)), np.array([2]))
+    module = net.returns(net.dense(most, 2))
+    Pipeline.parse("wide{split=none}").execute(module, Context(net.samples(64)))
+    maxima = [site.count for site in look_ups(module.circuit) if site.op.opname == "max"]
+    assert sum(maxima) == 4 + 3
+
+
+def test_places_of_the_largest_stay_secret() -> None:
+    net = Net(x=(1, 6))
+    places = net.node("TopK", net.dense(net.x[0], 5), np.array([2])).results[1]
+    module = net.returns(net.dense(net.add("Cast", places, to=1), 2))
+    with pytest.raises(ModelError, match="the places of the values"):
+        Pipeline.parse("clean,check-support").execute(module)

@@ -56,7 +56,7 @@ DEFAULTS = {("QuantizedModule.compile", "inputs"), ("QuantizedOp.__init__", "op_
 
 SELF = ("self", "cls")
 
-MORE = {"accumulator", "guaranteed", "model"}
+MORE = {"accumulator", "clear", "guaranteed", "model"}
 """Keyword-only arguments that Lutra adds."""
 
 CIRCUIT = {

@@ -20,6 +20,7 @@ from lutra.passes.rules_expansions import function_before_expansion
 from lutra.passes.rules_joins import JOIN_RULES, chosen_among_values
 from lutra.passes.rules_layers import LAYER_RULES
 from lutra.passes.rules_linear import LINEAR_RULES, constant, node
+from lutra.passes.rules_masks import MASK_RULES
 
 MONOTONE = NONDECREASING | {"Celu", "Clip", "LeakyRelu", "ThresholdedRelu"}
 """Nondecreasing in their first operand, unless alpha or gamma is negative."""
@@ -166,6 +167,7 @@ FLOAT_RULES = (
     *LINEAR_RULES,
     *LAYER_RULES,
     *CONTRACTION_RULES,
+    *MASK_RULES,
     *COMPOSED_RULES,
     *CHOICE_RULES,
     *AXIS_RULES,

@@ -107,8 +107,37 @@ def _reduce_bool(draft: Draft, node: NodeProto) -> GraphProto | None:
     return body.graph(body.node("Cast", found, to=TensorProto.BOOL))
 
 
+def _pool(draft: Draft, node: NodeProto) -> GraphProto | None:
+    """A pool that rounds up, where that makes windows that begin behind the image.
+
+    ONNX and onnxruntime leave such windows out, ONNX's shape inference counts them. Along their
+    axes rounding down gives what is left; along others padding does what rounding up did.
+    """
+    given, shape = attributes_of(node), shape_of(draft.types().get(node.input[0]))
+    if not given.get("ceil_mode", 0) or given.get("auto_pad", "NOTSET") != "NOTSET" or not shape:
+        return None
+    size = np.array(shape[2:])
+    kernel, ones = np.array(given["kernel_shape"]), [1] * len(size)
+    stride = np.array(given.get("strides", ones))
+    reach = (kernel - 1) * np.array(given.get("dilations", ones)) + 1
+    begin, end = np.reshape(given.get("pads", [0] * (2 * len(size))), (2, -1))
+    steps = size + begin + end - reach
+    last = -(-steps // stride)
+    outside = last * stride >= size + begin
+    added = np.where(outside, 0, last * stride - steps)
+    if not outside.any() or (added.any() and given.get("count_include_pad", 0)):
+        return None
+    given |= {"ceil_mode": 0, "pads": [*map(int, begin), *map(int, end + added)]}
+    count = len(node.output)
+    body = Body()
+    return body.graph(*body.results(node.op_type, count, *node.input, name=node.name, **given))
+
+
 _CASES: dict[str, Callable[[Draft, NodeProto], GraphProto | None]] = {
+    "AveragePool": _pool,
     "BatchNormalization": _batch_normalization,
+    "LpPool": _pool,
+    "MaxPool": _pool,
     "ReduceMax": _reduce_bool,
     "ReduceMin": _reduce_bool,
     "Resize": _resize,

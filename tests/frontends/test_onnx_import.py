@@ -154,3 +154,25 @@ def test_native_ends() -> None:
     (wanted,) = evaluate(import_model(brief_model()).main, {"x": x.astype("bfloat16")})
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, wanted.astype(np.float32))
+
+
+# --- pools --------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "MaxPool<kernel_shape=[2,2],strides=[3,3],ceil_mode=1>(x)",
+        "MaxPool<kernel_shape=[3,2],strides=[3,2],pads=[1,0,1,0],ceil_mode=1>(x)",
+        "AveragePool<kernel_shape=[3,2],strides=[3,3],pads=[1,1,1,1],ceil_mode=1>(x)",
+        "AveragePool<kernel_shape=[1,1],strides=[3,3],ceil_mode=1,count_include_pad=1>(x)",
+    ],
+)
+@pytest.mark.parametrize("size", [(5, 5), (6, 6), (6, 5)])
+def test_windows_that_begin_behind_the_image(pool: str, size: tuple[int, int]) -> None:
+    height, width = size
+    model = model_of(f"g (float[1,1,{height},{width}] x) => (float[1,1,a,b] y) {{ y = {pool} }}")
+    module = import_model(model)
+    verify(module)
+    x = np.random.default_rng(0).standard_normal((1, 1, height, width)).astype(np.float32)
+    (found,) = evaluate(module.main, [x[None]])
+    assert found.shape[1:] == module.main.outputs[0].shape
+    np.testing.assert_allclose(found[0], run(model, {"x": x})[0], rtol=1e-6)

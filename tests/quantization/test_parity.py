@@ -56,7 +56,7 @@ DEFAULTS = {("QuantizedModule.compile", "inputs"), ("QuantizedOp.__init__", "op_
 
 SELF = ("self", "cls")
 
-MORE = {"accumulator", "clear", "guaranteed", "model"}
+MORE = {"accumulator", "clear", "guaranteed", "inputs_encryption_status", "model"}
 """Keyword-only arguments that Lutra adds."""
 
 CIRCUIT = {

@@ -152,7 +152,7 @@ def _channels(op: Lookup, shape: Shape) -> Shape:
 
     Convolutions add up fewer terms at the borders of images.
     """
-    linear = output_axes(op.x)
+    linear = output_axes(op.x, moved=True)
     if not linear:
         return shape
     first = len(op.x.shape) - len(shape)

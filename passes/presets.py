@@ -32,7 +32,7 @@ from lutra.passes.reach import Margin
 from lutra.passes.refresh import RefreshNoise
 from lutra.passes.round import RoundAccumulators
 from lutra.passes.separate_products import SeparateProducts
-from lutra.passes.simplify_lookups import SimplifyLookUps
+from lutra.passes.simplify_lookups import PARTED, SimplifyLookUps
 from lutra.passes.spelling import spell
 from lutra.passes.split_lookups import SplitLookUps
 
@@ -287,9 +287,10 @@ class Qat(Pass):
             return (*layers, *_to_circuit(self, self.rounding, self.exact))
         ranges = () if self.margin is None else (NarrowRanges(self.margin),)
         fit = FitRounding(self.rounding, self.margin is not None, self.slack)
+        simplify = SimplifyLookUps(READABLE if highest(self.rounding) <= PARTED else PARTED)
         return (
             *(*layers, *ranges, RoundAccumulators(READABLE, stretch=False)),
-            *(Center(), FuseRegions(), SimplifyLookUps(), PlaceLookUps(), fit),
+            *(Center(), FuseRegions(), simplify, PlaceLookUps(), fit),
             *(Clean(), Partition(), Legalize()),
         )
 

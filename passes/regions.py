@@ -16,6 +16,7 @@ from lutra.ir.ops import (
     Conv,
     Dequantize,
     MatMul,
+    Movement,
     MulClear,
     Observe,
     Onnx,
@@ -176,16 +177,23 @@ def channel_axes(source: Dequantize) -> tuple[int, ...]:
     return tuple(sorted(axes | output_axes(source.q)))
 
 
-def output_axes(value: Value) -> set[int]:
-    """Axes of the output channels of the linear operations whose sums a value is."""
+def output_axes(value: Value, *, moved: bool = False) -> set[int]:
+    """Axes of the output channels of the linear operations whose sums a value is.
+
+    moved: look through movements, too, and take them to keep the axes, as those do that leave
+        elements out.
+    """
     axes: set[int] = set()
+    rank = len(value.shape)
     stack = [value]
     while stack:
         op = stack.pop().owner
         if isinstance(op, Conv):
             axes.add(1)
         elif isinstance(op, MatMul):
-            axes.add(len(value.shape) - 1)
+            axes.add(rank - 1)
         elif isinstance(op, Add | AddClear | MulClear | Assume | Round):
-            stack += [operand for operand in op.operands if operand.shape == value.shape]
+            stack += [operand for operand in op.operands if operand.shape == value.shape or moved]
+        elif moved and isinstance(op, Movement) and len(op.x.shape) == rank:
+            stack.append(op.x)
     return axes

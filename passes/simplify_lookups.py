@@ -50,14 +50,17 @@ class SimplifyLookUps(Pass):
     ReLU of x and of -x, tables that differ where nothing gets. Of a rounded value only look-ups
     are made, as nothing else may read it. Not needed is what only weights of 0 read, what strides
     skip and what movements leave out. Constant channels, and those that are not needed, stay where
-    a look-up of the graph has more than 10 bits.
+    a look-up of the graph has more than `widest` bits.
+
+    widest: more than 10 where other passes narrow the look-ups later.
     """
 
     name = "simplify-lookups"
     contract = Exact
+    widest: int = PARTED
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
-        parted = max((op.index_bits for op in _bootstraps(graph)), default=0) <= PARTED
+        parted = max((op.index_bits for op in _bootstraps(graph)), default=0) <= self.widest
         before = -1
         while rewriter.changes != before:  # what is left of one look-up may be simplified again
             before = rewriter.changes

@@ -22,7 +22,7 @@ def is_constant(value: Value) -> bool:
 
 
 def encrypted_operands(op: Op) -> list[Value]:
-    """Operands that are not known at compile time."""
+    """Operands that are not known at compile time: encrypted ones, and clear ones."""
     return [value for value in op.operands if not value.constant]
 
 

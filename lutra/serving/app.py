@@ -113,7 +113,7 @@ def _about(app: FastAPI, service: Service) -> None:
         """Figures in Prometheus' text format."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    @app.get("/v1/model")
+    @app.get("/v1/model", response_model_exclude_unset=True)
     async def model() -> schema.Model:
         """What the model takes and gives."""
         manifest = service.artifact.manifest

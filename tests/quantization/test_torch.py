@@ -163,7 +163,7 @@ def test_without_brevitas() -> None:
     try:
         import brevitas  # noqa: F401
     except ModuleNotFoundError:
-        said = r"lutra\[brevitas\]"
+        said = "extra `brevitas`"
     else:
         said = "compile_torch_model"
     with pytest.raises(InputError, match=said):

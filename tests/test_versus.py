@@ -81,14 +81,17 @@ def test_the_cheapest_that_keeps_the_accuracy() -> None:
     assert cheapest(points, 0.98) is None
 
 
-def test_the_test_set_chooses_for_concrete_ml_only() -> None:
+def test_the_test_set_chooses_among_offers() -> None:
     found = [point(0.97, 6e9), point(0.97, 2e9, 0.01)]
-    ours = Side([point(0.97, 1e9), point(0.97, 1e6)], chosen=(point(0.97, 1e9), point(0.9, 1e8)))
-    net = row(ours, Side(found))
+    offers = [point(0.97, 1e9), point(0.9, 1e8, 0.01)]
+    net = row(Side([*offers, point(0.97, 1e6)], offers), Side(found))
     assert net.best(net.peer, STRICT) == found[0]
     assert net.best(net.peer) == found[1]
     assert net.gain(STRICT) == pytest.approx(6)
-    assert net.choice(net.lutra) == point(0.9, 1e8)
+    assert net.best(net.lutra) == offers[0]
+    assert net.gain() == pytest.approx(2)
+    net.lutra.offers = offers[1:]
+    assert net.choice(net.lutra) == offers[1]
     assert net.best(net.lutra) is None
     assert net.gain() is None
 
@@ -107,7 +110,7 @@ def test_means() -> None:
 def measured() -> list[Row]:
     def side(*prices: float) -> Side:
         points = [point(0.97, price, p) for price, p in zip(prices, (STRICT, 0.01), strict=True)]
-        return Side(points, (points[0], points[1]))
+        return Side(points, points)
 
     def peer_side(*prices: float) -> Side:
         return Side(side(*prices).points)
@@ -116,7 +119,7 @@ def measured() -> list[Row]:
     second = row(side(1e9, 1e9), peer_side(16e9, 8e9), "second")
     alone = row(side(1e9, 1e9), Side([point(0.9, 1e9)]), "alone")
     free = point(0.97, 0.0, pbs=0)
-    linear = row(Side([free], (free, free)), peer_side(1e8, 1e8), "linear")
+    linear = row(Side([free]), peer_side(1e8, 1e8), "linear")
     first.peer.speed, first.lutra.speed = Speed(10, 0.4, 0.1), Speed(1, 0.01, 0.0001)
     first.peer.encrypted = Encrypted("n5", 4e9, 3.0, 6.0, 3, 3)
     first.lutra.encrypted = Encrypted("default", 1e9, 2.0, 2.0, 3, 3)
@@ -131,7 +134,7 @@ def test_claims() -> None:
     assert [bar.met for bar in bars([])] == [None] * 7
     assert realised(measured()[1]) is None
     worse = measured()[:1]
-    worse[0].lutra.chosen = (point(0.97, 8e9), point(0.97, 8e9))
+    worse[0].lutra.offers = [point(0.97, 8e9)]
     assert [bar.met for bar in bars(worse)][:4] == [False, False, False, None]
 
 

@@ -61,13 +61,12 @@ class Encrypted:
 class Side:
     """All that was measured of Lutra or of Concrete ML on one model.
 
-    chosen: what the side decided on without the test set, at p_error 2^-40 and at any. Where there
-    is nothing, the test set chooses the cheapest of `points`: so it does for Concrete ML.
-    tuning: processor seconds that the decisions took.
+    offers: those of `points` among which the test set chooses; none stands for all.
+    tuning: processor seconds that it took to find them.
     """
 
     points: list[Point] = field(default_factory=list)
-    chosen: tuple[Point | None, Point | None] | None = None
+    offers: list[Point] | None = None
     tuning: float | None = None
     speed: Speed | None = None
     encrypted: Encrypted | None = None
@@ -89,13 +88,12 @@ class Row:
         return any(point.pbs == 0 for point in self.lutra.points)
 
     def choice(self, side: Side, p_error: float | None = None) -> Point | None:
-        """What a side offers at most at that p_error, whether it keeps the accuracy or not.
+        """What a side offers at most at that p_error: the cheapest that keeps the accuracy.
 
-        Where the test set chooses, and nothing keeps the accuracy, the most accurate.
+        Where nothing does, the most accurate.
         """
-        if side.chosen is not None:
-            return side.chosen[p_error is None]
-        fit = [point for point in side.points if within(point, p_error)]
+        offers = side.points if side.offers is None else side.offers
+        fit = [point for point in offers if within(point, p_error)]
         best = cheapest(fit, self.accuracy - TOLERANCE)
         return best or max(fit, key=lambda point: point.accuracy or 0.0, default=None)
 

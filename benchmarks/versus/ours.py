@@ -27,18 +27,19 @@ SHOWN = 6
 """Of what tuning tried, at most so many of the best are measured for the plot."""
 
 
-def tuned(subject: Subject, p_error: float | None, log: Path) -> Tuning | None:
-    """What `lutra.tune` finds at that p_error, or at any; none where nothing keeps the accuracy.
+DROPS = (TOLERANCE / 4, TOLERANCE / 2, TOLERANCE)
+"""What `lutra.tune` may lose: training data flatter a model, by how much no training data tell."""
 
-    It is asked for a quarter of the tolerance first, and for more where that cannot be had:
-    training data flatter the model, and some hundred test samples tell a loss only to half a point.
+
+def tuned(subject: Subject, p_error: float | None, log: Path) -> Iterator[Tuning]:
+    """What `lutra.tune` finds at that p_error, or at any, for each of `DROPS` that can be had.
 
     log: where trials are kept, so that an interrupted run goes on where it stopped.
     """
     calibration, choosing = subject.split
-    for drop in (TOLERANCE / 4, TOLERANCE / 2, TOLERANCE):
+    for drop in DROPS:
         try:
-            return lutra.tune(
+            yield lutra.tune(
                 subject.model,
                 calibration.x,
                 (choosing.x, choosing.y),
@@ -49,13 +50,12 @@ def tuned(subject: Subject, p_error: float | None, log: Path) -> Tuning | None:
         except InputError as error:
             if error.code != "I007":
                 raise
-    return None
 
 
-def chosen(subject: Subject, tuning: Tuning) -> Point:
-    """Figures of the choice, compiled anew for the seconds. Errors B..."""
+def offered(subject: Subject, candidate: Candidate) -> Point:
+    """Figures of what tuning chose, compiled anew for the seconds. Errors B..."""
     start = perf_counter()
-    model = _compiled(subject, tuning.choice)
+    model = compiled(subject, candidate.pipeline, candidate.p_error)
     executable = model.executable
     seconds = perf_counter() - start
     assert isinstance(executable, concrete.ConcreteExecutable)
@@ -66,16 +66,16 @@ def front(subject: Subject, tuning: Tuning) -> Iterator[Point]:
     """Figures of the best that tuning tried: the cheapest for every score."""
     for candidate in tuning.front[-SHOWN:]:
         try:
-            model = _compiled(subject, candidate)
+            model = compiled(subject, candidate.pipeline, candidate.p_error)
             costs = concrete.estimate(model.module.circuit, **model.options)
         except Error:
             continue  # no parameters: the price was a prediction
         yield _point(model, costs, subject.test)
 
 
-def _compiled(subject: Subject, candidate: Candidate) -> Model:
+def compiled(subject: Subject, pipeline: str, p_error: float | None) -> Model:
+    """As tuning compiles it."""
     calibration, _ = subject.split
-    pipeline, p_error = candidate.pipeline, candidate.p_error
     return lutra.compile(subject.model, calibration.x, pipeline, p_error=p_error)
 
 

@@ -42,32 +42,33 @@ def compare(subject: Subject, peer: Peer, plan: Plan, report: Report) -> Row:
         report(f"{row.model}: Concrete ML {configuration.label} ({number} of {len(settings)})")
         row.peer.points.append(peer.measure(subject, configuration))
     report(f"{row.model}: tuning")
-    strict, free = (
-        ours.tuned(subject, limit, plan.work / f"{row.model}-{name}.jsonl")
+    found = [
+        tuning
         for limit, name in ((STRICT, "strict"), (None, "free"))
-    )
-    _record(subject, row, strict, free)
+        for tuning in ours.tuned(subject, limit, plan.work / f"{row.model}-{name}.jsonl")
+    ]
+    _record(subject, row, found)
     row.same_settings = short[0].label
     report(f"{row.model}: speed at {row.same_settings}")
     row.peer.speed, row.lutra.speed = _speeds(subject, peer, short[0])
     best = row.choice(row.lutra, STRICT)
-    if row.model in plan.encrypt and strict is not None and best is not None:
+    if row.model in plan.encrypt and best is not None:
         report(f"{row.model}: {plan.samples} encrypted samples on each side")
+        model = ours.compiled(subject, best.label, best.p_error)
         price = best.price or 0.0
-        row.lutra.encrypted = ours.encrypted(strict.model, price, subject.test, plan.samples)
+        row.lutra.encrypted = ours.encrypted(model, price, subject.test, plan.samples)
         row.peer.encrypted = _encrypted(subject, peer, row, plan.samples)
     return row
 
 
-def _record(subject: Subject, row: Row, strict: Tuning | None, free: Tuning | None) -> None:
-    """What tuning chose, and the best of what it tried."""
-    found = [None if t is None else ours.chosen(subject, t) for t in (strict, free)]
-    row.lutra.chosen = (found[0], found[1])
-    row.lutra.tuning = sum(t.seconds for t in (strict, free) if t is not None)
-    row.lutra.points = [point for point in found if point is not None]
-    for tuning in (strict, free):
-        if tuning is not None:
-            row.lutra.points += ours.front(subject, tuning)
+def _record(subject: Subject, row: Row, found: Sequence[Tuning]) -> None:
+    """What tuning chose, and for the plot the best of what it tried last."""
+    choices = {(t.choice.pipeline, t.choice.p_error): t.choice for t in found}
+    row.lutra.offers = [ours.offered(subject, choice) for choice in choices.values()]
+    row.lutra.tuning = sum(tuning.seconds for tuning in found)
+    row.lutra.points = [*row.lutra.offers]
+    for tuning in found[-1:]:
+        row.lutra.points += ours.front(subject, tuning)
 
 
 def _speeds(

@@ -9,7 +9,7 @@ import numpy as np
 from lutra.ir.core import Module
 from lutra.ir.errors import InputError
 from lutra.ir.interpreter import Interpreter
-from lutra.ir.types import Array
+from lutra.ir.types import Array, Int
 
 Circuit = Callable[[Sequence[Array]], Sequence[Array]]
 """Runs the circuit: quantized inputs to integer results, all (samples, *shape)."""
@@ -30,8 +30,9 @@ class Program:
         """The module's outputs (samples, *shape) for inputs of that shape by name."""
         if not self.module.partitioned:
             return self._interpreters["main"].run(inputs)
-        run_circuit = circuit or self._interpreters["circuit"].run
-        return self.decode(run_circuit(self.encode(inputs)), inputs)
+        results = (circuit or self._interpreters["circuit"].run)(self.encode(inputs))
+        types = [value.int_type for value in self.module.circuit.outputs]
+        return self.decode([wrapped(t, a) for t, a in zip(types, results, strict=True)], inputs)
 
     def encode(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
         """What a partitioned module's client sends: the circuit's inputs, in its order."""
@@ -52,6 +53,17 @@ class Program:
     def violations(self) -> int:
         """Values seen so far outside the range that an `assume` claims."""
         return sum(sum(i.violations.values()) for i in self._interpreters.values())
+
+
+def wrapped(type: Int, array: Array) -> Array:
+    """Outputs of a circuit as decryption gives them: in range, or wrapped around it.
+
+    Of an output only the residue is encrypted, modulo the power of two that its range needs. What
+    leaves the range, which only violations make possible, comes back at its other end.
+    """
+    modulus = 1 << max(1, (type.max - type.min).bit_length())
+    first = (type.min + type.max + 1) // 2 - modulus // 2
+    return np.asarray((array - first) % modulus + first)
 
 
 def decoded(

@@ -19,8 +19,8 @@ from lutra.ir.analysis import look_ups
 from lutra.ir.core import Module
 from lutra.ir.errors import InputError, did_you_mean
 from lutra.ir.ops import Assume
-from lutra.ir.program import Program
-from lutra.ir.types import Array, Int
+from lutra.ir.program import Program, wrapped
+from lutra.ir.types import Array
 from lutra.passes import Record
 from lutra.passes.base import Progress
 from lutra.signature import Signature
@@ -333,17 +333,6 @@ def keygen_seconds(statistics: Mapping[str, Any]) -> float:
     names = ("bootstrap_key_bytes", "keyswitch_key_bytes")
     size = sum(statistics.get(name, 0.0) for name in names)
     return float(1.3 * (size / 118e6) ** 1.19)
-
-
-def wrapped(type: Int, array: Array) -> Array:
-    """Outputs of a circuit as decryption gives them: in range, or wrapped around it.
-
-    Of an output only the residue is encrypted, modulo the power of two that its range needs. What
-    leaves the range, which only violations make possible, comes back at its other end.
-    """
-    modulus = 1 << max(1, (type.max - type.min).bit_length())
-    first = (type.min + type.max + 1) // 2 - modulus // 2
-    return np.asarray((array - first) % modulus + first)
 
 
 def _by_layer(violations: Mapping[Assume, int]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lutra.ir.core import Graph, Op, Value
+from lutra.ir.core import Graph, Op, Value, dependencies
 from lutra.ir.interpreter import Interpreter
 from lutra.ir.ops import Constant, Onnx, constant_of
 from lutra.ir.rewriter import Rewriter
@@ -71,6 +71,19 @@ def _regrouped(op: Onnx) -> Array | None:
     if op.op_type == "Transpose":
         return array.transpose(op.attrs.get("perm"))
     return array.reshape(op.types[0].shape)
+
+
+def computed(value: Value, graph: Graph) -> Array | None:
+    """What a value is if it depends on constants alone and comes out the same every time."""
+    if not value.constant:
+        return None
+    array = constant_of(value)
+    if array is not None:
+        return array
+    if any(isinstance(op, Onnx) and not _is_function(op) for op in dependencies([value])):
+        return None
+    result: Array = Interpreter(graph, [value]).run({})[0][0]
+    return result
 
 
 def _is_function(op: Op) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from lutra.ir import ort
 from lutra.ir.core import Graph, Value
 from lutra.ir.errors import WAYS_OUT, BackendError
-from lutra.ir.ops import Constant, Lookup
+from lutra.ir.ops import Constant, Lookup, Quantize
 from lutra.ir.rewriter import Rewriter, merge
 from lutra.ir.types import Array, Ints, Shape
 from lutra.passes.affine import clear_value
@@ -17,6 +17,7 @@ from lutra.passes.base import Context, Exact, Pass
 from lutra.passes.dce import eliminate_dead_code
 from lutra.passes.flow import is_constant
 from lutra.passes.regions import Region, regions
+from lutra.passes.rules_quantized import quantize_constant
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class FuseRegions(Pass):
 
     quantize(f(dequantize(q)))  ->  lookup(q), whose table is f run by onnxruntime on every value
     that q's bits can hold. Where constants of f or of the quantization differ between channels
-    or elements, so do the tables.
+    or elements, so do the tables. Of constants, f gives a constant.
     """
 
     name = "fuse"
@@ -35,6 +36,8 @@ class FuseRegions(Pass):
     removes = frozenset({"regions"})
 
     def run(self, graph: Graph, rewriter: Rewriter, context: Context) -> None:
+        for sink in list(graph.of(Quantize)):
+            quantize_constant(sink, rewriter)
         for region in list(regions(graph)):
             q = region.source.q
             type = q.int_type

@@ -14,14 +14,15 @@ from lutra.ir.types import Array
 from lutra.passes.affine import clear_integers, clear_value, varies
 from lutra.passes.client import at_client
 from lutra.passes.flow import affine_constant, encrypted_operands
+from lutra.passes.fold_constants import computed
 from lutra.passes.lower_movement import moved
 from lutra.passes.rules import Outcome, no, on
 from lutra.passes.rules_linear import constant, node
 
 
 def quantize_constant(op: Quantize, rw: Rewriter) -> Outcome:
-    """quantize(constant) -> int_constant"""
-    array = clear_value(op.x)
+    """quantize(constant) -> int_constant, also of what is computed from clear integers"""
+    array = computed(op.x, rw.graph)
     if array is None:
         return no("its operand is no constant")
     rw.replace(op, IntConstant(op.eval(array[None])[0]))

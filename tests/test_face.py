@@ -7,8 +7,8 @@ import pytest
 import lutra
 from lutra.frontends.onnx import import_model
 from lutra.ir.errors import InputError
+from lutra.ir.program import wrapped
 from lutra.ir.types import Array, Int
-from lutra.model import wrapped
 from lutra.passes import Pipeline
 from onnx_models import model_of, run
 from small_models import mlp, points, tensor

@@ -13,9 +13,8 @@ import numpy as np
 from lutra.backends import registry
 from lutra.ir.core import Module
 from lutra.ir.errors import ExperimentError
-from lutra.ir.program import Program
+from lutra.ir.program import Program, wrapped
 from lutra.ir.types import Array
-from lutra.model import wrapped
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from lutra.compiler import compile
 from lutra.experiment.metrics import classes
 from lutra.ir.core import Module
 from lutra.ir.errors import Error
-from lutra.ir.program import Program
+from lutra.ir.program import Program, wrapped
 from lutra.ir.types import Array
-from lutra.model import Model, wrapped
+from lutra.model import Model
 from lutra.pricing import price
 from lutra.tuning.evidence import expected_changes
 

@@ -13,6 +13,9 @@ from lutra.ir.types import Array
 ONNXRUNTIME = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 """Python 3.10 has none after 1.23."""
 
+OLD_RUNTIME = ONNXRUNTIME < (1, 31)
+"""It lacks some operators, and computes some otherwise."""
+
 
 def model_of(text: str, opset: int = 17, **domains: int) -> onnx.ModelProto:
     """A model of the graph `text` in ONNX's own syntax; `my_ops=1` imports domain `my.ops`."""

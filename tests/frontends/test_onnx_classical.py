@@ -13,7 +13,7 @@ from lutra.frontends.onnx import import_model
 from lutra.ir.errors import ModelError
 from lutra.ir.ops import Onnx
 from lutra.ir.program import Program
-from onnx_models import run
+from onnx_models import OLD_RUNTIME, run
 from tree_models import FEATURES, ensemble, inputs
 
 SCORES = helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)
@@ -79,6 +79,8 @@ def test_linear_regressors(targets: int) -> None:
 )
 def test_tree_classifiers(classes: int, targets: int, base: int, sign: str, transform: str) -> None:
     """Of two scores onnxruntime adds the first base value to none, and decides by the second."""
+    if OLD_RUNTIME and (targets, sign, transform) == (1, "positive", "LOGISTIC"):
+        pytest.skip("this onnxruntime leaves the only score as it is")
     given = ensemble(seed=classes, trees=4, targets=targets, positive=sign == "positive")
     given = {name.replace("target_", "class_"): value for name, value in given.items()}
     del given["n_targets"]

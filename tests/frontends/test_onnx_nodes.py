@@ -25,7 +25,7 @@ from lutra.ir.errors import ModelError
 from lutra.ir.interpreter import evaluate
 from lutra.ir.types import Array
 from lutra.ir.verifier import verify
-from onnx_models import ONNXRUNTIME
+from onnx_models import OLD_RUNTIME
 
 SEVERAL = "several nodes"
 
@@ -42,8 +42,6 @@ LOOPS = (
     "test_range_int32_type_negative_delta_expanded",
 )
 """Cases that loop as often as their inputs say."""
-
-OLD_RUNTIME = ONNXRUNTIME < (1, 31)
 
 CasesOf = Callable[[str], list[TestCase]]
 
@@ -111,6 +109,8 @@ def check(case: TestCase, got: Array, want: Array) -> None:
 
 @pytest.mark.parametrize("op_type", [*operators(), SEVERAL])
 def test_operator(op_type: str, cases_of: CasesOf) -> None:
+    if OLD_RUNTIME and op_type == "ReverseSequence":
+        pytest.skip("this onnxruntime reverses other sequences")
     imported = {case.name: runs(case) for case in cases_of(op_type)}
     if not imported:
         pytest.skip("ONNX has no test of this operator")

@@ -7,6 +7,7 @@ import pytest
 import example_ops
 from lutra.passes import registry
 from lutra.testing import PassFile
+from onnx_models import OLD_RUNTIME
 
 DATA = Path(__file__).parent / "data"
 FILES = sorted(DATA.glob("*/*.txt"))
@@ -29,6 +30,8 @@ def test_example(path: Path, pytestconfig: pytest.Config) -> None:
     if pytestconfig.getoption("regenerate", default=False):
         example.regenerated().write()
         return
+    if OLD_RUNTIME and path.stem == "qoperator":
+        pytest.skip("this onnxruntime has no ConvInteger")
     assert any(item.name == path.parent.name for item in example.pipeline.items)
     example.check(idempotent=path.parent.name not in REFIT)
 

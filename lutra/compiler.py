@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -15,7 +17,7 @@ from lutra.cache import compiled, key_of
 from lutra.clear import leave_clear
 from lutra.frontends.registry import import_source
 from lutra.ir.core import Module
-from lutra.ir.errors import Error, InputError, ModelError, PipelineError
+from lutra.ir.errors import Error, InputError, ModelError, PipelineError, did_you_mean
 from lutra.ir.types import Array
 from lutra.model import Model, silent
 from lutra.passes import Context, Pass, Pipeline
@@ -101,6 +103,12 @@ def compile(
         _require_circuit(module, passes)
         if share_results:
             check_rounding(module.circuit)
+        if math.isinf(context.prices.circuit(module.circuit)):
+            log.warning(
+                "backend `%s` will find no parameters for this circuit: it predicts, but cannot "
+                "encrypt. Fewer bits, such as default{rounding=5}, or a higher p_error may help",
+                backend,
+            )
         return Model(
             module,
             pipeline=str(passes),
@@ -203,8 +211,22 @@ def _options(
         # a backend whose `emit` takes them all says in `Options` what there is
         getattr(backend, "Options", dict)(**chosen)
     except TypeError as error:
-        raise InputError("I005", f"backend `{backend.name}` refuses options: {error}") from error
+        raise InputError(
+            "I005",
+            f"backend `{backend.name}` refuses options: {error}",
+            help=_nearest_option(backend, chosen),
+        ) from error
     return chosen
+
+
+def _nearest_option(backend: Backend, options: Mapping[str, Any]) -> str:
+    """A way out where an option is misspelt; nothing where the backend does not list any."""
+    listed = getattr(backend, "Options", None)
+    if listed is None:
+        return ""
+    known = [field.name for field in dataclasses.fields(listed)]
+    unknown = [name for name in options if name not in known]
+    return did_you_mean(unknown[0], known) if unknown else ""
 
 
 def _bounded(

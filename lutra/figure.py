@@ -19,7 +19,7 @@ def figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ExperimentError(
-            "X003", "matplotlib is not installed", help="pip install matplotlib"
+            "X003", "matplotlib is not installed", help="install Lutra's extra `plots`"
         ) from error
     return Figure(figsize=(width, height), layout="constrained")
 

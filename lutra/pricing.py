@@ -99,6 +99,12 @@ def _circuit(model: Model | Module | Graph) -> Graph:
     if isinstance(model, Graph):
         return model
     module = model.module if isinstance(model, Model) else model
+    if not isinstance(module, Module):
+        raise InputError(
+            "I005",
+            f"{type(model).__name__} is no compiled model, module or circuit",
+            help="compile the model first: lutra.price(lutra.compile(...))",
+        )
     if not module.partitioned:
         raise InputError(
             "I005",

@@ -43,7 +43,8 @@ class Cheapest(Pass):
     The error of float outputs is the root of the mean squared difference, relative to how much the
     outputs vary between samples, that of integer ones the share that differs. Among the
     alternatives whose error exceeds the least one by no more than `tolerance`, that of the lowest
-    price (`Context.prices`) is run; of equal prices the more accurate one. What fails is out.
+    price (`Context.prices`) is run; of equal prices the more accurate one. What fails is out, and
+    what would find no parameters, if anything else does.
 
     The same module and samples lead to the same choice. The first alternative is run untried where
     there are fewer than 32 samples, and where no alternative succeeds.
@@ -88,6 +89,8 @@ class Cheapest(Pass):
         context.progress("choosing", len(self.alternatives), len(self.alternatives))
         if not trials:
             return self.expand()
+        # a circuit without parameters cannot run, unless none can
+        trials = [trial for trial in trials if math.isfinite(trial.price)] or trials
         bound = min(trial.error for trial in trials) + self.tolerance
         good = [trial for trial in trials if trial.error <= bound]
         chosen = min(good, key=lambda trial: (trial.price, trial.error))

@@ -45,9 +45,17 @@ def check_order(passes: Sequence[Pass], module: Module) -> None:
             elif givers:
                 help = f"put `{givers[0]}` before `{item.name}`"
             else:
-                help = f"add a pass that provides it before `{item.name}`"
+                names = " or ".join(f"`{name}`" for name in _providers(fact)) or "a pass"
+                help = f"add {names}, which provides it, before `{item.name}`"
             raise PipelineError(
                 "P009", f"pass `{item.name}` requires `{fact}`: {FACTS.get(fact, '')}", help=help
             )
         known = (known | item.provides) - item.removes
         removed.update(dict.fromkeys(item.removes, item.name))
+
+
+def _providers(fact: str) -> list[str]:
+    """The built-in passes that provide a fact."""
+    from lutra.passes import registry  # which knows the passes, and they this
+
+    return [name for name, found in registry.built_in().items() if fact in found.provides]

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lutra.ir import ops
@@ -56,6 +56,7 @@ def test_ranges_hold_for_every_input(graph: Graph) -> None:
 def test_range_of_one_operation_is_attained(kind: str) -> None:
     """Each element reaches both ends of its range. (`pad` keeps one hull for all its elements.)"""
 
+    @settings(max_examples=40)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         graph = Graph()

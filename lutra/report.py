@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lutra.ir.analysis import LookUpSite, look_ups
-from lutra.ir.core import Graph, Op
+from lutra.ir.core import Graph, Module, Op
 from lutra.ir.errors import BackendError
-from lutra.ir.ops import Lookup, Max, Round
-from lutra.ir.types import Int
+from lutra.ir.ops import Lookup, Max, Onnx, Round, constant_of
+from lutra.ir.types import Array, Int
 
 if TYPE_CHECKING:
     from rich.box import Box
@@ -92,6 +92,7 @@ class Report:
     choices: what the pipeline chose between alternatives, and why.
     note: why prices are missing, if they are.
     clear: names of the inputs that the server sees.
+    client: what the client computes with weights of its own, before encryption and after it.
     """
 
     title: str
@@ -103,6 +104,7 @@ class Report:
     note: str = ""
     choices: tuple[str, ...] = ()
     clear: tuple[str, ...] = ()
+    client: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Model, *, price: bool = True) -> Report:
@@ -118,6 +120,7 @@ class Report:
             note=note,
             choices=model.choices,
             clear=tuple(port.name for port in model.signature.inputs if port.clear),
+            client=tuple(weighted(model.module)),
         )
 
     @property
@@ -166,6 +169,7 @@ class Report:
         found = [f"pipeline  {self.pipeline}", f"backend   {self.backend}"]
         found += [f"chosen    {choice}" for choice in self.choices]
         found += [f"clear     {', '.join(self.clear)}: not encrypted"] * bool(self.clear)
+        found += [f"client    has the weights of {', '.join(self.client)}"] * bool(self.client)
         if not self.layers:
             return found + [self.note] * bool(self.note)
         found.append(f"p_error   {self.p_error:.2g} for each look-up")
@@ -196,6 +200,7 @@ class Report:
             "pipeline": self.pipeline,
             "choices": list(self.choices),
             "clear": list(self.clear),
+            "client": list(self.client),
             "backend": self.backend,
             "p_error": self.p_error,
             "pbs": self.pbs,
@@ -229,6 +234,22 @@ class Report:
                 console.print(self.table(MARKDOWN))
             body = [line.rstrip() for line in capture.get().splitlines() if line.strip()]
         return "\n".join([self.title, "", *body, "", *self.lines()])
+
+
+def weighted(module: Module) -> Iterator[str]:
+    """Operators with constants of more than one axis in the client's parts, which it gets to know.
+
+    Such as a recurrent layer before the first encrypted one.
+    """
+    for name in ("encode", "decode"):
+        for op in module.graphs[name].of(Onnx):
+            arrays = (constant_of(value) for value in op.operands)
+            if any(array is not None and _varies_by_two(array) for array in arrays):
+                yield " ".join([op.op_type, *op.loc[:1]])
+
+
+def _varies_by_two(array: Array) -> bool:
+    return sum(size > 1 for size in array.shape) > 1
 
 
 def layers_of(circuit: Graph, prices: Mapping[Op, float]) -> Iterator[Layer]:

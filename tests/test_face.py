@@ -10,6 +10,7 @@ from lutra.ir.errors import InputError
 from lutra.ir.program import wrapped
 from lutra.ir.types import Array, Int
 from lutra.passes import Pipeline
+from lutra.testing.nets import Net
 from onnx_models import model_of, run
 from small_models import mlp, points, tensor
 
@@ -263,3 +264,13 @@ def test_a_model_shows_what_it_is(model: lutra.Model) -> None:
     assert repr(model) == (
         "<lutra.Model x: float32[1x2] -> y: float32[1x2], 3 PBS, backend concrete>"
     )
+
+
+def test_the_report_names_what_the_client_has_the_weights_of() -> None:
+    net = Net(x=(1, 4, 2))
+    weights = [net.weights(1, 12, 2), net.weights(1, 12, 3)]
+    state = net.add("LSTM", net.x[0], *weights, hidden_size=3)
+    flat = net.add("Reshape", state, np.array([1, 12]))
+    model = lutra.compile(net.returns(net.dense(flat, 2)), net.samples(64), "wide")
+    (line,) = [line for line in model.report(price=False).lines() if line.startswith("client")]
+    assert line.startswith("client    has the weights of LSTM")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -103,12 +102,6 @@ def compile(
         _require_circuit(module, passes)
         if share_results:
             check_rounding(module.circuit)
-        if math.isinf(context.prices.circuit(module.circuit)):
-            log.warning(
-                "backend `%s` will find no parameters for this circuit: it predicts, but cannot "
-                "encrypt. Fewer bits, such as default{rounding=5}, or a higher p_error may help",
-                backend,
-            )
         return Model(
             module,
             pipeline=str(passes),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from lutra.backends import registry
+from lutra.backends.base import Pricing
 from lutra.ir.analysis import LookUpSite, look_ups
 from lutra.ir.core import Graph, Module, Op
 from lutra.ir.errors import BackendError
@@ -109,7 +112,7 @@ class Report:
     @classmethod
     def of(cls, model: Model, *, price: bool = True) -> Report:
         """The report of a model. With `price`, the circuit is emitted if it is not yet."""
-        prices, statistics, note = prices_of(model) if price else ({}, {}, "")
+        prices, statistics, note = prices_of(model) if price else ({}, {}, _prospect(model))
         return cls(
             title=str(model.signature),
             layers=tuple(layers_of(model.module.circuit, prices)),
@@ -250,6 +253,19 @@ def weighted(module: Module) -> Iterator[str]:
 
 def _varies_by_two(array: Array) -> bool:
     return sum(size > 1 for size in array.shape) > 1
+
+
+def _prospect(model: Model) -> str:
+    """A word of warning where the backend's own prediction is that it finds no parameters."""
+    backend = registry.find(model.backend)
+    if not isinstance(backend, Pricing):
+        return ""
+    if math.isfinite(backend.price_of(model.module.circuit, **model.options).total):
+        return ""
+    return (
+        f"backend `{model.backend}` will find no parameters: this circuit predicts, but cannot "
+        "encrypt. Fewer bits, such as default{rounding=5}, or a higher p_error may help"
+    )
 
 
 def layers_of(circuit: Graph, prices: Mapping[Op, float]) -> Iterator[Layer]:

@@ -274,3 +274,14 @@ def test_the_report_names_what_the_client_has_the_weights_of() -> None:
     model = lutra.compile(net.returns(net.dense(flat, 2)), net.samples(64), "wide")
     (line,) = [line for line in model.report(price=False).lines() if line.startswith("client")]
     assert line.startswith("client    has the weights of LSTM")
+
+
+def test_the_report_warns_of_circuits_without_parameters() -> None:
+    net = Net(x=(1, 64))
+    hidden = net.add("Relu", net.dense(net.x[0], 64))
+    module = net.returns(net.dense(hidden, 2))
+    wide = "wide{weights=8,inputs=8,rounding=16,split=none,margin=none}"
+    model = lutra.compile(module, net.samples(64), wide, p_error=2.0**-60)
+    assert "will find no parameters" in model.report(price=False).note
+    few = lutra.compile(net.returns(net.dense(hidden, 2)), net.samples(64), "wide")
+    assert not few.report(price=False).note

@@ -11,16 +11,15 @@ from lutra.ir.core import Module
 from lutra.ir.errors import PipelineError, did_you_mean
 from lutra.passes.base import Pass
 
-Bits: TypeAlias = int | tuple[tuple[str, int], ...]
+Patterns: TypeAlias = tuple[tuple[str, int], ...]
+Switches: TypeAlias = tuple[tuple[str, bool], ...]
+
+Bits: TypeAlias = int | Patterns
 """One number for all layers, or (pattern, bits) pairs: the first pattern that matches one of the
 layer's ONNX node names decides."""
 
-
-Switch: TypeAlias = bool | tuple[tuple[str, bool], ...]
+Switch: TypeAlias = bool | Switches
 """Yes or no for all layers, or by their names in the same way; no for those that nothing names."""
-
-Patterns: TypeAlias = tuple[tuple[str, int], ...]
-Switches: TypeAlias = tuple[tuple[str, bool], ...]
 
 
 class BitsError(PipelineError):

@@ -21,12 +21,14 @@ def _selects(op: Gather | Slice) -> bool:
     return isinstance(op, Slice) or np.unique(op.indices).size == op.indices.size
 
 
-def _takes_over(old: Op, inner: Op, new: Value, rw: Rewriter) -> None:
-    """Put a detached value in the place of old(inner(x)). It is called as `inner` was: the names of
-    movements and constants around a layer are no part of the layer's."""
-    rw.insert(new.owner, before=old, loc=inner.loc)
-    rw.replace_uses(old.result, new)
-    rw.erase(old)
+def _merge(outer: Op, inner: Op, layer: Op, new: Value, rw: Rewriter) -> None:
+    """Put a detached value in the place of outer(inner(x)), one of which is the layer.
+
+    It is called as the layer was: the names of movements and constants around it are no part of it.
+    """
+    rw.insert(new.owner, before=outer, loc=layer.loc)
+    rw.replace_uses(outer.result, new)
+    rw.erase(outer)
     rw.erase(inner)
 
 
@@ -49,7 +51,7 @@ def selection_before_term(op: Gather | Slice, rw: Rewriter) -> Outcome:
     if not (isinstance(inner, AddClear) and op.x.used_once and _selects(op)):
         return no("it repeats elements, or selects of no sum used only here")
     moved = op.copy({op.x: inner.x})
-    _takes_over(op, inner, AddClear(moved.result, compress(op.move(inner.c))).result, rw)
+    _merge(op, inner, inner, AddClear(moved.result, compress(op.move(inner.c))).result, rw)
     return None
 
 
@@ -60,7 +62,7 @@ def selection_before_assume(op: Gather | Slice, rw: Rewriter) -> Outcome:
         return no("it repeats elements, or selects of no assumption used only here")
     lo, hi = (compress(op.move(bound)) for bound in (inner.lo, inner.hi))
     moved = op.copy({op.x: inner.x})
-    _takes_over(op, inner, Assume(moved.result, lo, hi).result, rw)
+    _merge(op, inner, inner, Assume(moved.result, lo, hi).result, rw)
     return None
 
 
@@ -72,7 +74,7 @@ def columns_of_matmul(op: Gather | Slice, rw: Rewriter) -> Outcome:
     which = _selected(op, len(op.x.shape) - 1)
     if which is None:
         return no("it selects other than columns")
-    _takes_over(op, inner, MatMul(inner.x, inner.w[..., which]).result, rw)
+    _merge(op, inner, inner, MatMul(inner.x, inner.w[..., which]).result, rw)
     return None
 
 
@@ -85,7 +87,7 @@ def channels_of_conv(op: Gather | Slice, rw: Rewriter) -> Outcome:
     if inner.group != 1 or which is None:
         return no("it selects other than channels, or these have groups")
     attributes = (inner.strides, inner.dilations, inner.group)
-    _takes_over(op, inner, Conv(inner.x, inner.w[which], *attributes).result, rw)
+    _merge(op, inner, inner, Conv(inner.x, inner.w[which], *attributes).result, rw)
     return None
 
 
@@ -105,7 +107,7 @@ def places_of_conv(op: Slice, rw: Rewriter) -> Outcome:
     )
     stops = (*inner.x.shape[:2], *read)
     part = Slice(inner.x, op.starts, stops, op.steps)
-    _takes_over(op, inner, inner.copy({inner.x: part.result}).result, rw)
+    _merge(op, inner, inner, inner.copy({inner.x: part.result}).result, rw)
     return None
 
 
@@ -117,7 +119,7 @@ def term_into_layer(op: MatMul | Conv, rw: Rewriter) -> Outcome:
         return no("its operand is no sum with clear integers that is used only here")
     term = op.eval(np.broadcast_to(inner.c, op.x.shape)[None])[0]
     layer = op.copy({op.x: inner.x})
-    _read_instead(op, inner, AddClear(layer.result, compress(term)).result, rw)
+    _merge(op, inner, op, AddClear(layer.result, compress(term)).result, rw)
     return None
 
 
@@ -136,7 +138,7 @@ def movement_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
     value = MatMul(Reshape(move.x, (*row[:-1], size)).result, w).result
     if isinstance(move, Pad) and move.value:
         value = AddClear(value, move.value * op.w[sources < 0].sum(0)).result
-    _read_instead(op, inner, value, rw)
+    _merge(op, inner, op, value, rw)
     return None
 
 
@@ -159,7 +161,7 @@ def columns_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
         return no("its operand is not made of columns of another value")
     w = np.zeros((*op.w.shape[:-2], inner.x.shape[-1], op.w.shape[-1]), np.int64)
     np.add.at(np.moveaxis(w, -2, 0), which, np.moveaxis(op.w, -2, 0))
-    _read_instead(op, inner, MatMul(inner.x, w).result, rw)
+    _merge(op, inner, op, MatMul(inner.x, w).result, rw)
     return None
 
 
@@ -172,7 +174,7 @@ def pad_into_matmul(op: MatMul, rw: Rewriter) -> Outcome:
         return no("it pads with other than columns of 0")
     start = inner.before[-1]
     rows = op.w[..., start : start + inner.x.shape[-1], :]
-    _read_instead(op, inner, MatMul(inner.x, rows).result, rw)
+    _merge(op, inner, op, MatMul(inner.x, rows).result, rw)
     return None
 
 
@@ -195,7 +197,7 @@ def channels_into_conv(op: Conv, rw: Rewriter) -> Outcome:
         return no("its operand is not made of channels of another value")
     w = np.zeros((len(op.w), inner.x.shape[1], *op.w.shape[2:]), np.int64)
     np.add.at(np.moveaxis(w, 1, 0), which[which >= 0], np.moveaxis(op.w, 1, 0)[which >= 0])
-    _read_instead(op, inner, Conv(inner.x, w, op.strides, op.dilations).result, rw)
+    _merge(op, inner, op, Conv(inner.x, w, op.strides, op.dilations).result, rw)
     return None
 
 
@@ -213,16 +215,8 @@ def pad_beyond_windows(op: Conv, rw: Rewriter) -> Outcome:
         return no("windows reach all of it")
     after = (*inner.after[:2], *(a - s for a, s in zip(inner.after[2:], spare, strict=True)))
     padded = Pad(inner.x, inner.before, after, inner.value)
-    _read_instead(op, inner, op.copy({op.x: padded.result}).result, rw)
+    _merge(op, inner, op, op.copy({op.x: padded.result}).result, rw)
     return None
-
-
-def _read_instead(op: Op, movement: Op, new: Value, rw: Rewriter) -> None:
-    """Let a layer read what was moved for it. It keeps its name: what moved is no part of it."""
-    rw.insert(new.owner, before=op, loc=op.loc)
-    rw.replace_uses(op.result, new)
-    rw.erase(op)
-    rw.erase(movement)
 
 
 def reshape_selection(op: Reshape, rw: Rewriter) -> Outcome:
